@@ -1,0 +1,142 @@
+"""Files written whole or not at all, and names made safe for files and HDF5."""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+import json
+import os
+import re
+import shutil
+import tempfile
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+# A spreadsheet runs a cell that starts with one of these as a formula.
+_FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r")
+
+
+@contextmanager
+def replacing(path: str | Path) -> Iterator[Path]:
+    """Give a temporary path beside ``path``; on success it is renamed over ``path``, else removed.
+
+    A failure or a kill leaves the old file whole. Works for a file or a folder (a zarr store).
+
+    Raises
+    ------
+    FileNotFoundError
+        The folder that ``path`` should lie in does not exist.
+    """
+    path = Path(path)
+    if not path.parent.is_dir():
+        msg = f"Cannot write {path}: the folder {path.parent} does not exist. Create it first."
+        raise FileNotFoundError(msg)
+    holder = Path(tempfile.mkdtemp(prefix=f".{path.name[:40]}.", suffix=".part", dir=path.parent))
+    part = holder / path.name
+    try:
+        yield part
+        if part.is_file():
+            with open(part, "rb") as written:
+                os.fsync(written.fileno())
+        if path.is_dir() and part.is_dir():
+            path.rename(holder / "old")
+        os.replace(part, path)
+    finally:
+        shutil.rmtree(holder, ignore_errors=True)
+
+
+def write_text(path: str | Path, text: str) -> None:
+    """Write UTF-8 text with ``\\n`` line ends, atomically."""
+    with replacing(path) as part:
+        part.write_text(text, encoding="utf-8", newline="\n")
+
+
+def write_json(path: str | Path, value: Any) -> None:
+    """Write indented JSON, atomically."""
+    write_text(path, json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
+
+
+def write_table(path: str | Path, table: Any, *, digits: int = 6, index: bool = False) -> None:
+    """Write a DataFrame as tab-separated text, atomically; numbers with ``digits`` significant digits.
+
+    A text cell that a spreadsheet would run as a formula gets a leading apostrophe.
+    """
+    safe = table.copy()
+    for place, kind in enumerate(safe.dtypes):
+        if not (kind.kind in "iufb" if hasattr(kind, "kind") else False):
+            column = safe.iloc[:, place].astype(object)
+            safe.isetitem(place, [_defused(value) for value in column])
+    if index:
+        safe.index = [_defused(value) for value in safe.index]
+        safe.index.name = table.index.name
+    safe.columns = [_defused(value) for value in safe.columns]
+    with replacing(path) as part:
+        safe.to_csv(
+            part, sep="\t", index=index, float_format=f"%.{digits}g", na_rep="NA",
+            lineterminator="\n", quoting=csv.QUOTE_MINIMAL, encoding="utf-8",
+        )  # fmt: skip
+
+
+def _defused(value: Any) -> Any:
+    if isinstance(value, str) and value.startswith(_FORMULA_STARTS):
+        return "'" + value
+    return value
+
+
+def sha256(path: str | Path) -> str:
+    """Return the hex digest of a file, or of a folder's files in name order."""
+    path = Path(path)
+    files = [path] if path.is_file() else sorted(p for p in path.rglob("*") if p.is_file())
+    digest = hashlib.sha256()
+    for file in files:
+        if file != path:
+            digest.update(str(file.relative_to(path)).encode())
+        with open(file, "rb") as handle:
+            while piece := handle.read(1 << 20):
+                digest.update(piece)
+    return digest.hexdigest()
+
+
+def hdf5_names(names: Iterable[str]) -> dict[str, str]:
+    """Map each name to one that HDF5 takes as a key ("/" becomes "_"), unique among them all."""
+    return _made_unique(
+        names, lambda name: name.replace("/", "_") or "_", sep="-", ignore_case=False
+    )
+
+
+def label_names(names: Iterable[str]) -> dict[str, str]:
+    """Map each display name to one that R, GMT and file readers leave as it is.
+
+    Letters, digits and "_", starting with a letter, unique ignoring case.
+    """
+
+    def safe(name: str) -> str:
+        plain = re.sub(r"\+", "pos", name)
+        plain = re.sub(r"[^A-Za-z0-9_]+", "_", plain).strip("_")
+        return plain if plain[:1].isalpha() else f"T_{plain}".rstrip("_")
+
+    return _made_unique(names, safe, sep="_", ignore_case=True)
+
+
+def _made_unique(
+    names: Iterable[str], safe: Callable[[str], str], *, sep: str, ignore_case: bool
+) -> dict[str, str]:
+    fold = str.lower if ignore_case else str
+    names = [str(name) for name in names]
+    out: dict[str, str] = {}
+    taken: set[str] = set()
+    for name in sorted(
+        names, key=lambda n: safe(n) != n
+    ):  # names that are safe already keep theirs
+        if name in out:
+            continue
+        base = candidate = safe(name)
+        n = 1
+        while fold(candidate) in taken:
+            n += 1
+            candidate = f"{base}{sep}{n}"
+        taken.add(fold(candidate))
+        out[name] = candidate
+    return {name: out[name] for name in names}

@@ -1,0 +1,474 @@
+"""THE DOOR: any container comes in, validated row blocks of canonical CSR go on.
+
+What goes on has fixed types, so that kernels compile once: ``data`` float32 or float64,
+``indices`` int32, ``indptr`` int64, native, writable, sorted, without duplicates or zeros.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from typing import Any, Literal, NamedTuple
+
+import numpy as np
+import scipy.sparse as sp
+
+from cellsigil import _keys
+from cellsigil._core import _columns, _csr
+from cellsigil._core._jit import in_threads, over_range, threads
+
+Expects = Literal["finite", "nonnegative", "counts"]
+LARGEST_EXACT = 2**24  # float32 holds every integer up to here
+
+
+class Block(NamedTuple):
+    """Canonical CSR rows."""
+
+    data: np.ndarray
+    indices: np.ndarray
+    indptr: np.ndarray
+    n_cols: int
+
+    @property
+    def n_rows(self) -> int:
+        """Return the number of rows."""
+        return self.indptr.size - 1
+
+    def rows(self, start: int, stop: int) -> Block:
+        """Return rows start..stop; shares memory with this block."""
+        first, last = self.indptr[start], self.indptr[stop]
+        indptr = self.indptr[start : stop + 1] - first
+        return Block(self.data[first:last], self.indices[first:last], indptr, self.n_cols)
+
+    def to_scipy(self) -> sp.csr_matrix:
+        """Return a scipy matrix that shares memory with this block."""
+        shape = (self.n_rows, self.n_cols)
+        out = sp.csr_matrix((self.data, self.indices, self.indptr), shape=shape)
+        out.has_canonical_format = True
+        return out
+
+
+class GeneBlock(NamedTuple):
+    """The stored entries of columns start..stop, column by column, cells ascending."""
+
+    start: int
+    stop: int
+    indptr: np.ndarray  # int64, stop - start + 1
+    cells: np.ndarray  # int32
+    values: np.ndarray
+
+
+@dataclass(frozen=True)
+class Rows:
+    """A matrix that came through the door: cells x genes, touched by rows or by gene blocks."""
+
+    shape: tuple[int, int]
+    dtype: np.dtype
+    name: str
+    _expects: Expects
+    _source: Any = field(repr=False)  # Block | dask array | anything that slices by rows
+    _names: tuple[Any, Any] = field(repr=False, default=(None, None))
+
+    @property
+    def in_memory(self) -> bool:
+        """Whether all values lie in memory as one block."""
+        return isinstance(self._source, Block)
+
+    @property
+    def is_dask(self) -> bool:
+        """Whether the matrix is a dask array."""
+        return _is_dask(self._source)
+
+    def grid(self) -> list[tuple[int, int]]:
+        """Return the row ranges of the blocks: fixed by the matrix's shape or chunks alone."""
+        if self.is_dask:
+            edges = np.cumsum([0, *self._source.chunks[0]]).tolist()
+            return list(zip(edges[:-1], edges[1:]))
+        size = max(1024, -(-self.shape[0] // 32))
+        return [
+            (start, min(start + size, self.shape[0])) for start in range(0, self.shape[0], size)
+        ]
+
+    def map(self, function: Callable[[Block, int], Any]) -> Iterator[Any]:
+        """Yield ``function(block, first_row)`` for every block in row order, in parallel over blocks."""
+        if self.is_dask:
+            import dask
+
+            yield from dask.compute(*self._delayed(function))
+        elif self.in_memory:
+            yield from in_threads(
+                lambda span: function(self._source.rows(*span), span[0]), self.grid()
+            )
+        else:  # read in this thread (HDF5 is serial), work in others
+            pieces = ((self._read(*span), span[0]) for span in self.grid())
+            yield from in_threads(lambda piece: function(*piece), pieces)
+
+    def reduce(
+        self, function: Callable[[Block, int], Any], combine: Callable[[Any, Any], Any]
+    ) -> Any:
+        """Return the partial results of all blocks, combined from the first to the last."""
+        total = None
+        for partial in self.map(function):
+            total = partial if total is None else combine(total, partial)
+        return total
+
+    def whole(self) -> Block:
+        """Return the matrix as one block; a lazy one is read into memory."""
+        if self.in_memory:
+            return self._source
+        return _stack([block for block in self.map(lambda block, _: block)], self.shape[1])
+
+    def map_to_matrix(self, function: Callable[[Block, int], np.ndarray]) -> Any:
+        """Return the matrix with the same sparsity whose float32 data are ``function(block, first_row)``.
+
+        A dask array stays lazy; everything else becomes a csr_matrix that owns its arrays.
+        """
+        if self.is_dask:
+            return self._map_dask(function)
+        if not self.in_memory:
+            done = self.map(lambda block, first: block._replace(data=function(block, first)))
+            return _stack(list(done), self.shape[1]).to_scipy()
+        block = self._source
+        data = np.empty(block.data.size, np.float32)
+        for span, piece in zip(self.grid(), self.map(function)):
+            data[block.indptr[span[0]] : block.indptr[span[1]]] = piece
+        return Block(data, block.indices.copy(), block.indptr.copy(), block.n_cols).to_scipy()
+
+    def column_counts(self) -> np.ndarray:
+        """Return the number of stored entries (non-zero values) of each column, int64."""
+
+        def count(block: Block, _: int) -> np.ndarray:
+            counts = np.zeros(block.n_cols, np.int64)
+            _columns.count_columns(block.indices, counts)
+            return counts
+
+        total = self.reduce(count, np.add)
+        return np.zeros(self.shape[1], np.int64) if total is None else total
+
+    def gene_blocks(self, *, budget_bytes: int = 1 << 30) -> Iterator[GeneBlock]:
+        """Yield all columns in contiguous blocks whose entries take at most ``budget_bytes``.
+
+        The whole matrix is passed over once a block; the values do not depend on the budget.
+        """
+        counts = self.column_counts()
+        for start, stop in _columns.plan_blocks(
+            counts, max(1, budget_bytes // (4 + self.dtype.itemsize))
+        ):
+            indptr = np.concatenate(([0], np.cumsum(counts[start:stop])))
+            free = indptr[:-1].copy()
+            cells = np.empty(indptr[-1], np.int32)
+            values = np.empty(indptr[-1], self.dtype)
+            for first, block in self._in_order(start, stop):
+                over_range(
+                    _columns.scatter_columns, stop - start,
+                    *block[:3], first, start, free, cells, values,
+                )  # fmt: skip
+            yield GeneBlock(start, stop, indptr, cells, values)
+
+    def _in_order(self, start: int, stop: int) -> Iterator[tuple[int, Block]]:
+        """Yield (first_row, block) in row order; a lazy matrix's blocks hold columns start..stop only."""
+        if self.in_memory:
+            yield 0, self._source
+            return
+
+        def select(block: Block, first: int) -> tuple[int, Block]:
+            kept = block.to_scipy()[:, start:stop]
+            indices = (kept.indices + start).astype(np.int32)
+            return first, Block(kept.data, indices, kept.indptr.astype(np.int64), block.n_cols)
+
+        yield from self.map(select)
+
+    def _read(self, start: int, stop: int) -> Block:
+        piece = _to_block(self._source[start:stop], self.name, dtype=self.dtype)
+        return _checked(piece, self.name, self._expects, self._names, first_row=start)
+
+    def _delayed(self, function: Callable[[Block, int], Any]) -> list:
+        import dask
+
+        def work(chunk: Any, first: int) -> Any:
+            with threads(1):  # the scheduler's workers are the parallelism
+                piece = _to_block(chunk, self.name, dtype=self.dtype)
+                block = _checked(piece, self.name, self._expects, self._names, first_row=first)
+                return function(block, first)
+
+        task = dask.delayed(work, pure=False)
+        chunks = self._source.to_delayed().ravel()
+        return [task(chunk, span[0]) for chunk, span in zip(chunks, self.grid())]
+
+    def _map_dask(self, function: Callable[[Block, int], np.ndarray]) -> Any:
+        import dask.array as da
+
+        def work(block: Block, first: int) -> sp.csr_matrix:
+            return block._replace(data=function(block, first).astype(np.float32)).to_scipy()
+
+        meta = sp.csr_matrix((0, 0), dtype=np.float32)
+        pieces = [
+            da.from_delayed(piece, (stop - start, self.shape[1]), dtype=np.float32, meta=meta)
+            for piece, (start, stop) in zip(self._delayed(work), self.grid())
+        ]
+        return da.concatenate(pieces, axis=0)
+
+
+def read_matrix(adata: Any, layer: str | None = None, *, expects: Expects = "finite") -> Rows:
+    """Read ``adata.X`` or a layer.
+
+    Raises
+    ------
+    KeyError
+        There is no such layer; the near names are in the message.
+    ValueError
+        A value is not what ``expects`` says, or the sparse structure is broken.
+    """
+    if layer is None:
+        matrix, name = adata.X, "X"
+        if matrix is None:
+            msg = "adata.X is empty (None). Put the matrix there, or name a layer with layer=."
+            raise ValueError(msg)
+    else:
+        if layer not in adata.layers:
+            msg = f"No layer {layer!r}. {suggest(layer, adata.layers)}"
+            raise KeyError(msg)
+        matrix, name = adata.layers[layer], f"layers[{layer!r}]"
+    names = (np.asarray(adata.obs_names), np.asarray(adata.var_names))
+    return as_rows(matrix, name=name, expects=expects, names=names)
+
+
+def read_counts(adata: Any, layer: str | None = None) -> Rows:
+    """Read raw counts: from ``layer``, else ``layers["counts"]``, else X if it holds counts.
+
+    Raises
+    ------
+    ValueError
+        No counts there: a negative, fractional, NaN or infinite value, with its cell and gene.
+    """
+    if layer is None and _keys.COUNTS in adata.layers:
+        layer = _keys.COUNTS
+    try:
+        return read_matrix(adata, layer, expects="counts")
+    except ValueError as error:
+        if layer is None and adata.X is not None:
+            msg = (
+                f"{error} There is no layers['counts'] either, so the raw counts are missing: put "
+                f"them in adata.layers['counts'], or name their layer with layer=."
+            )
+            raise ValueError(msg) from None
+        raise
+
+
+def read_log(adata: Any, layer: str | None = None) -> Rows:
+    """Read log-normalised expression from X or ``layer``; counts, scaled and linear values are refused."""
+    rows = read_matrix(adata, layer, expects="finite")
+
+    def look(block: Block, _: int) -> tuple[float, float, bool]:
+        if not block.data.size:
+            return 0.0, 0.0, False
+        head = block.data[:100_000]
+        fraction = bool((head != np.floor(head)).any())
+        return float(block.data.min()), float(block.data.max()), fraction
+
+    low, high, fraction = rows.reduce(
+        look, lambda a, b: (min(a[0], b[0]), max(a[1], b[1]), a[2] or b[2])
+    ) or (0.0, 0.0, False)
+    way_out = "Run cellsigil.pp.normalize(adata), or name the log-normalised layer with layer=."
+    if low < 0:
+        msg = f"{rows.name} holds negative values (lowest {low:.4g}): it looks scaled. {way_out}"
+        raise ValueError(msg)
+    if high > 0 and not fraction:
+        msg = f"{rows.name} holds whole numbers only (highest {high:.4g}): it looks like counts. {way_out}"
+        raise ValueError(msg)
+    if high > 50:
+        msg = f"{rows.name} reaches {high:.4g}: it is not on a log scale. {way_out}"
+        raise ValueError(msg)
+    return rows
+
+
+def as_rows(
+    matrix: Any,
+    *,
+    name: str = "the matrix",
+    expects: Expects = "finite",
+    names: tuple[Any, Any] = (None, None),
+) -> Rows:
+    """Validate any container and canonicalise it without touching the caller's arrays."""
+    if _is_dask(matrix):
+        if matrix.ndim == 2 and len(matrix.chunks[1]) != 1:
+            matrix = matrix.rechunk({1: -1})
+        if any(np.isnan(size) for size in matrix.chunks[0]):
+            msg = f"{name} is a dask array with unknown chunk sizes. Call compute_chunk_sizes() on it."
+            raise ValueError(msg)
+        return Rows(matrix.shape, _lazy_dtype(matrix.dtype), name, expects, matrix, names)
+    if _is_on_disk(matrix):
+        if getattr(matrix, "format", "csr") == "csc":
+            msg = (
+                f"{name} is stored on disk by columns (CSC) and can't be read by rows. Load it with "
+                f"adata.to_memory(), or write it once as CSR: adata.X = adata.X.to_memory().tocsr()."
+            )
+            raise ValueError(msg)
+        return Rows(tuple(matrix.shape), _lazy_dtype(matrix.dtype), name, expects, matrix, names)
+    block = _checked(_to_block(matrix, name), name, expects, names)
+    return Rows((block.n_rows, block.n_cols), block.data.dtype, name, expects, block, names)
+
+
+def suggest(name: Any, known: Any) -> str:
+    """Return a half sentence that names the near, else all, known names."""
+    known = [str(k) for k in known]
+    near = difflib.get_close_matches(str(name), known, n=3)
+    if near:
+        return f"Did you mean {' or '.join(repr(n) for n in near)}?"
+    shown = ", ".join(repr(k) for k in known[:12]) + (", ..." if len(known) > 12 else "")
+    return f"There are: {shown}." if known else "There are none."
+
+
+def _is_dask(matrix: Any) -> bool:
+    return type(matrix).__module__.startswith("dask.array")
+
+
+def _is_on_disk(matrix: Any) -> bool:
+    module = type(matrix).__module__
+    return module.startswith(("anndata._core.sparse_dataset", "h5py", "zarr"))
+
+
+def _lazy_dtype(dtype: Any) -> np.dtype:
+    dtype = np.dtype(dtype)
+    return np.dtype(np.float64 if dtype.kind in "iuf" and dtype.itemsize >= 8 else np.float32)
+
+
+def _to_block(matrix: Any, name: str, dtype: np.dtype | None = None) -> Block:
+    """Bring any in-memory container to CSR with our types; nothing is checked but the structure."""
+    if not sp.issparse(matrix):
+        matrix = np.asarray(matrix)
+        if matrix.ndim != 2 or matrix.dtype.kind not in "biuf":
+            msg = f"{name} is a {matrix.ndim}-d array of {matrix.dtype}; a 2-d array of numbers is needed."
+            raise ValueError(msg)
+        if not matrix.dtype.isnative:
+            matrix = matrix.astype(matrix.dtype.newbyteorder("="))
+        matrix = sp.csr_matrix(matrix)
+    elif matrix.format == "csc":
+        _check_structure(matrix, name, matrix.shape[1], matrix.shape[0], "column")
+    if matrix.dtype.kind not in "biuf":
+        msg = f"{name} holds {matrix.dtype}; numbers are needed."
+        raise ValueError(msg)
+    if sp.issparse(matrix) and matrix.format != "csr":
+        matrix = _native(matrix).tocsr()
+    _check_structure(matrix, name, *matrix.shape, "row")
+    n_stored = int(matrix.indptr[-1])
+    return Block(
+        _as_float(matrix.data[:n_stored], dtype),
+        _writable(matrix.indices[:n_stored], np.int32),
+        _writable(matrix.indptr, np.int64),
+        int(matrix.shape[1]),
+    )
+
+
+def _native(matrix: Any) -> Any:
+    if matrix.dtype.isnative:
+        return matrix
+    return matrix.astype(matrix.dtype.newbyteorder("="))
+
+
+def _writable(array: np.ndarray, dtype: Any) -> np.ndarray:
+    array = np.ascontiguousarray(array, dtype=dtype)
+    return array if array.flags.writeable else array.copy()
+
+
+def _as_float(data: np.ndarray, dtype: Any) -> np.ndarray:
+    """Return float32 where that is exact for what the type or the integers hold, else float64."""
+    if dtype is None:
+        wide = data.dtype.kind == "f" and data.dtype.itemsize >= 8
+        if data.dtype.kind in "iu" and data.dtype.itemsize >= 4 and data.size:
+            wide = max(int(data.max()), -int(data.min())) > LARGEST_EXACT
+        dtype = np.float64 if wide else np.float32
+    return _writable(data, dtype)
+
+
+def _check_structure(matrix: Any, name: str, n_major: int, n_minor: int, axis: str) -> None:
+    """Refuse a broken indptr or an index out of bounds, before any kernel walks on it."""
+    indptr, indices = np.asarray(matrix.indptr), np.asarray(matrix.indices)
+    broken = f"{name} is a broken sparse matrix: "
+    way_out = " The file or the code that made it is damaged; write it anew from its source."
+    if indptr.size != n_major + 1 or (indptr.size and indptr[0] != 0):
+        msg = f"{broken}indptr has {indptr.size} entries for {n_major} {axis}s.{way_out}"
+        raise ValueError(msg)
+    falls = np.flatnonzero(indptr[1:] < indptr[:-1])
+    if falls.size:
+        msg = f"{broken}indptr decreases at {axis} {falls[0]}.{way_out}"
+        raise ValueError(msg)
+    if indptr[-1] > min(indices.size, matrix.data.size):
+        msg = (
+            f"{broken}indptr ends at {indptr[-1]}, but {indices.size} indices and "
+            f"{matrix.data.size} values are stored.{way_out}"
+        )
+        raise ValueError(msg)
+    used = indices[: indptr[-1]]
+    if used.size and (used.min() < 0 or used.max() >= n_minor):
+        k = int(np.flatnonzero((used < 0) | (used >= n_minor))[0])
+        row = int(np.searchsorted(indptr, k, side="right")) - 1
+        msg = (
+            f"{broken}index {used[k]} in {axis} {row} is out of range; only 0 to {n_minor - 1} "
+            f"exist.{way_out}"
+        )
+        raise ValueError(msg)
+
+
+def _checked(
+    block: Block, name: str, expects: Expects, names: tuple[Any, Any], first_row: int = 0
+) -> Block:
+    """Refuse bad values by cell and gene, then return the block in canonical form."""
+    found = np.zeros(block.n_rows, np.uint8)
+    over_range(_csr.inspect, block.n_rows, *block, found)
+    refused = {"finite": 0, "nonnegative": _csr.NEGATIVE, "counts": _csr.NEGATIVE | _csr.FRACTION}
+    bad = np.flatnonzero(found & (refused[expects] | _csr.NOT_FINITE))
+    if bad.size:
+        raise ValueError(_complaint(block, name, expects, names, first_row, int(bad[0]), bad.size))
+    unusual = np.bitwise_or.reduce(found, initial=0)
+    if unusual & (_csr.UNSORTED | _csr.DUPLICATE):
+        block = block._replace(data=block.data.copy(), indices=block.indices.copy())
+        over_range(_csr.sort_rows, block.n_rows, *block[:3])
+    if unusual & (_csr.ZERO | _csr.DUPLICATE):
+        kept = np.zeros(block.n_rows, np.int64)
+        over_range(_csr.count_kept, block.n_rows, *block[:3], kept)
+        indptr = np.concatenate(([0], np.cumsum(kept)))
+        data = np.empty(indptr[-1], block.data.dtype)
+        indices = np.empty(indptr[-1], np.int32)
+        over_range(_csr.copy_kept, block.n_rows, *block[:3], data, indices, indptr)
+        block = Block(data, indices, indptr, block.n_cols)
+    return block
+
+
+def _complaint(
+    block: Block,
+    name: str,
+    expects: Expects,
+    names: tuple[Any, Any],
+    first: int,
+    row: int,
+    n_bad: int,
+) -> str:
+    piece = block.rows(row, row + 1)
+    x = piece.data
+    bad = ~np.isfinite(x)
+    if not bad.any():
+        bad = (x < 0) if expects != "counts" else (x < 0) | (x != np.floor(x))
+    k = int(np.flatnonzero(bad)[0])
+    cell = first + row if names[0] is None else repr(str(names[0][first + row]))
+    gene = piece.indices[k] if names[1] is None else repr(str(names[1][piece.indices[k]]))
+    found = f"{name} holds {x[k]:g} at cell {cell}, gene {gene} ({n_bad} cells have such values)"
+    if not np.isfinite(x[k]):
+        return f"{found}. Only finite numbers can be used: find where it came from, or remove the cells."
+    if expects == "counts":
+        return (
+            f"{found}, but raw counts are whole numbers from 0 up. If {name} was normalised or "
+            f"scaled, use the counts from before; estimated counts can be rounded with numpy.rint."
+        )
+    return f"{found}, but no value may be negative here. Was the matrix scaled or batch-corrected?"
+
+
+def _stack(blocks: list[Block], n_cols: int) -> Block:
+    """Put row blocks on top of each other."""
+    if not blocks:
+        return Block(np.empty(0, np.float32), np.empty(0, np.int32), np.zeros(1, np.int64), n_cols)
+    lengths = np.concatenate([np.diff(block.indptr) for block in blocks])
+    indptr = np.concatenate(([0], np.cumsum(lengths)))
+    data = np.concatenate([block.data for block in blocks])
+    return Block(data, np.concatenate([block.indices for block in blocks]), indptr, n_cols)

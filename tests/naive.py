@@ -1,0 +1,1 @@
+"""What every fast function means, in slow plain Python."""
