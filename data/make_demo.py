@@ -105,9 +105,7 @@ def main(source: str, out: Path) -> None:
         for visit in "abc":
             name = f"{donor.name}{visit}"
             fractions[name] = rng.dirichlet(12 * donor.fractions + 0.1)
-            bulk[name], rna[name] = draw_bulk(
-                donor, profiles, fractions[name], platform, 2e7, vary, rng
-            )
+            bulk[name], rna[name] = draw_bulk(donor, fractions[name], platform, 2e7, rng)
     table = pd.DataFrame(bulk, index=pd.Index(profiles.genes, name="gene_symbol"))
     (out / "bulk.tsv.gz").write_bytes(
         gzip.compress(table.to_csv(sep="\t", lineterminator="\n").encode(), 9, mtime=0)

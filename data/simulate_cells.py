@@ -116,13 +116,7 @@ def draw_platform(profiles: Profiles, vary: Variation, rng) -> np.ndarray:
 
 
 def draw_bulk(
-    donor: Donor,
-    profiles: Profiles,
-    fractions: np.ndarray,
-    platform: np.ndarray,
-    depth: float,
-    vary: Variation,
-    rng,
+    donor: Donor, fractions: np.ndarray, platform: np.ndarray, depth: float, rng
 ) -> tuple[np.ndarray, np.ndarray]:
     """Draw one bulk sample: read counts (n_genes,) and the true share of RNA of each type."""
     rna = fractions * donor.content

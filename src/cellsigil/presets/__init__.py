@@ -1,1 +1,6 @@
+"""Presets: a list of calls of the public functions, run from counts to report in one go."""
 
+from cellsigil.presets._preset import Preset, Step, load, names
+from cellsigil.presets._run import InputError, StepError, run, sentence
+
+__all__ = ["InputError", "Preset", "Step", "StepError", "load", "names", "run", "sentence"]

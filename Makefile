@@ -1,0 +1,54 @@
+# Two commands do all the set-up on a fresh machine: `make demo` and `make test`.
+# Every path is relative, so that a clone under a path with spaces works.
+SHELL := /bin/sh
+VENV := .venv
+RUN := $(VENV)/bin/python
+PIP := $(RUN) -m pip --disable-pip-version-check install --quiet --constraint constraints/pinned.txt
+SOURCES := pyproject.toml constraints/pinned.txt
+
+.PHONY: demo test lint kernels-as-python tutorials lowest bench clean
+
+demo: $(VENV)/.installed
+	$(RUN) -m cellsigil demo --out demo-results --overwrite
+	@echo "Open this file in a browser: demo-results/report.html"
+
+test: $(VENV)/.tested
+	$(RUN) -m pytest -n 2 --dist worksteal
+
+lint: $(VENV)/.dev
+	$(RUN) -m ruff check .
+	$(RUN) -m ruff format --check .
+	$(RUN) -c "import sys; from importlinter.cli import lint_imports_command as lint; sys.exit(lint())"
+	$(RUN) -m mypy
+
+# Kernels run as plain Python: what numba compiles must also be right where it does not compile.
+kernels-as-python: $(VENV)/.tested
+	NUMBA_DISABLE_JIT=1 $(RUN) -m pytest tests/_core
+
+tutorials: $(VENV)/.tested
+	$(RUN) tutorials/execute.py
+
+lowest: $(VENV)-lowest/.tested
+	$(VENV)-lowest/bin/python -m pytest -n 2 --dist worksteal
+
+clean:
+	rm -rf $(VENV) $(VENV)-lowest demo-results
+
+$(VENV)/.installed: $(SOURCES)
+	@sh .ci/environment $(VENV)
+	$(PIP) --editable .
+	@touch $@
+
+$(VENV)/.tested: $(VENV)/.installed
+	$(PIP) --editable ".[scale,loom]" --group test
+	@touch $@
+
+$(VENV)/.dev: $(VENV)/.tested
+	$(PIP) --group dev
+	@touch $@
+
+$(VENV)-lowest/.tested: pyproject.toml constraints/lowest.txt
+	@sh .ci/environment $(VENV)-lowest
+	$(VENV)-lowest/bin/python -m pip --disable-pip-version-check install --quiet \
+	  --constraint constraints/lowest.txt --editable ".[scale,loom]" --group test
+	@touch $@
