@@ -387,8 +387,11 @@ def _check_structure(matrix: Any, name: str, n_major: int, n_minor: int, axis: s
     indptr, indices = np.asarray(matrix.indptr), np.asarray(matrix.indices)
     broken = f"{name} is a broken sparse matrix: "
     way_out = " The file or the code that made it is damaged; write it anew from its source."
-    if indptr.size != n_major + 1 or (indptr.size and indptr[0] != 0):
+    if indptr.size != n_major + 1:
         msg = f"{broken}indptr has {indptr.size} entries for {n_major} {axis}s.{way_out}"
+        raise ValueError(msg)
+    if indptr[0] != 0:
+        msg = f"{broken}indptr starts at {indptr[0]} instead of 0.{way_out}"
         raise ValueError(msg)
     falls = np.flatnonzero(indptr[1:] < indptr[:-1])
     if falls.size:

@@ -72,13 +72,9 @@ def threads(n: int) -> Iterator[None]:
 
 
 def n_threads() -> int:
-    """Return how many threads kernels use: `threads`, else NUMBA_NUM_THREADS, else the cores we may use."""
-    asked = _threads.get() or int(os.environ.get("NUMBA_NUM_THREADS") or 0)
-    return (
-        asked or len(os.sched_getaffinity(0))
-        if hasattr(os, "sched_getaffinity")
-        else asked or os.cpu_count() or 1
-    )
+    """Return how many threads kernels use: `threads`, else NUMBA_NUM_THREADS, else our cores."""
+    allowed = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    return _threads.get() or int(os.environ.get("NUMBA_NUM_THREADS") or 0) or allowed or 1
 
 
 def over_range(kernel: Callable, n: int, *args, chunk: int = 0) -> None:
