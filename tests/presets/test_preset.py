@@ -1,0 +1,84 @@
+"""A preset is data: it reads, writes, resolves, and names what is wrong with it."""
+
+from __future__ import annotations
+
+import tomllib
+
+import pytest
+
+from cellsigil.presets import Preset, Step, load, names
+
+SMALL = """
+name = "small"
+[[steps]]
+call = "pp.normalize"
+target_sum = 1e4
+[[steps]]
+call = "pp.hvg"
+"""
+
+
+def test_shipped_presets_load_and_come_back_from_their_own_toml():
+    assert "pbmc" in names()
+    for name in names():
+        preset = load(name)
+        assert preset.description
+        assert Preset.from_toml(preset.to_toml()) == preset
+
+
+def test_resolved_toml_holds_every_default():
+    text = Preset.from_toml(SMALL).to_toml(resolved=True)
+    steps = {step["call"]: step for step in tomllib.loads(text)["steps"]}
+    assert steps["pp.hvg"]["n_top_genes"] == 2000
+    assert steps["pp.hvg"]["flavor"] == "seurat"
+    assert steps["pp.normalize"]["key_added"] == "size_factor"
+
+
+def test_a_step_reads_as_a_line_of_a_notebook():
+    assert str(Step("pp.hvg", {"n_top_genes": 500})) == "cellsigil.pp.hvg(adata, n_top_genes=500)"
+
+
+def test_changes_go_to_every_step_of_that_name():
+    changed = Preset.from_toml(SMALL).with_arguments({"pp.hvg.n_top_genes": 77})
+    assert changed.steps[1].arguments == {"n_top_genes": 77}
+    assert changed.steps[0].arguments == {"target_sum": 1e4}
+
+
+@pytest.mark.parametrize(
+    ("text", "sentence"),
+    [
+        ("name = ", "no valid TOML"),
+        ('name = "x"', r"needs a name and at least one \[\[steps\]\]"),
+        ('name = "x"\n[[steps]]\ntarget_sum = 1', "step 1 has no call"),
+        (
+            'name = "x"\n[[steps]]\ncall = "pp.normalise"',
+            "No function 'pp.normalise'.*Did you mean 'pp.normalize'",
+        ),
+        ('name = "x"\n[[steps]]\ncall = "os.remove"', "No function 'os.remove'"),
+        (
+            'name = "x"\n[[steps]]\ncall = "pp.hvg"\nn_top = 5',
+            "pp.hvg has no parameter 'n_top'. Did you mean",
+        ),
+    ],
+)
+def test_a_wrong_preset_is_named(text, sentence):
+    with pytest.raises(ValueError, match=sentence):
+        Preset.from_toml(text)
+
+
+def test_a_change_of_a_step_that_is_not_there_is_named():
+    with pytest.raises(ValueError, match="has no step 'pp.pca' to set pp.pca.n_comps"):
+        Preset.from_toml(SMALL).with_arguments({"pp.pca.n_comps": 5})
+
+
+def test_an_unknown_preset_names_the_near_one(tmp_path):
+    with pytest.raises(ValueError, match="No preset 'pbm'. Did you mean 'pbmc'"):
+        load("pbm")
+    with pytest.raises(ValueError, match="No preset file .*none.toml"):
+        load(tmp_path / "none.toml")
+
+
+def test_a_preset_of_the_users_own_loads(tmp_path):
+    path = tmp_path / "mine.toml"
+    path.write_text(SMALL)
+    assert load(path).name == "small"

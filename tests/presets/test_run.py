@@ -1,0 +1,140 @@
+"""The main job, on the demo: one run, every file, true facts."""
+
+from __future__ import annotations
+
+import json
+import tomllib
+
+import anndata as ad
+import pandas as pd
+import pytest
+
+from cellsigil import datasets, io, sig
+from cellsigil.presets import InputError, StepError, load, run
+
+
+@pytest.fixture(scope="session")
+def demo_run(tmp_path_factory):
+    out = tmp_path_factory.mktemp("run with space") / "out"
+    files = datasets.demo_files()
+    seen = []
+    report = run(
+        files.cells,
+        out,
+        bulk=files.bulk,
+        truth=files.fractions,
+        simulated=True,
+        progress=lambda *s: seen.append(s),
+    )
+    return out, report, seen
+
+
+def test_every_file_is_there(demo_run):
+    out, report, _ = demo_run
+    assert report == out / "report.html"
+    for name in (
+        "report.html", "adata.h5ad", "markers.tsv", "fractions.tsv", "fit.tsv", "params.toml", "versions.json",
+        "summary.json", "run.log", "signatures/signature.h5ad", "signatures/signature.tsv", "signatures/markers.gmt",
+    ):  # fmt: skip
+        assert (out / name).stat().st_size > 0, name
+    assert not list(out.glob(".*"))
+
+
+def test_progress_counts_up_to_the_end(demo_run):
+    _, _, seen = demo_run
+    assert [i for i, _, _ in seen] == list(range(len(seen)))
+    assert seen[-1][0] == seen[-1][1]
+
+
+def test_the_cells_are_the_inputs_cells_with_labels(demo_run):
+    out, *_ = demo_run
+    adata = ad.read_h5ad(out / "adata.h5ad")
+    truth = datasets.demo().obs["true_type"]
+    assert set(adata.obs_names) <= set(truth.index)
+    assert adata.n_obs > 0.85 * len(truth)
+    kept = truth[adata.obs_names]
+    right = adata.obs["cell_type"].astype(str) == kept.astype(str)
+    assert right[kept != "damaged"].mean() > 0.85
+    assert (kept == "damaged").mean() < 0.5 * (truth == "damaged").mean()
+
+
+def test_fractions_are_near_the_known_ones(demo_run):
+    out, *_ = demo_run
+    estimated = pd.read_csv(out / "fractions.tsv", sep="\t", index_col=0)
+    truth = datasets.demo_truth()
+    assert estimated.index.tolist() == truth.index.tolist()
+    assert estimated.sum(axis=1).between(0.999, 1.001).all()
+    shared = [t for t in truth if t in estimated]
+    assert len(shared) >= 6
+    error = (estimated[shared] - truth[shared]).to_numpy()
+    assert (error**2).mean() ** 0.5 < 0.08
+
+
+def test_parameters_versions_and_summary_are_true(demo_run):
+    out, *_ = demo_run
+    parameters = tomllib.loads((out / "params.toml").read_text())
+    calls = [step["call"] for step in parameters["steps"]]
+    assert calls == [step.call for step in load("pbmc").steps]
+    markers = next(s for s in parameters["steps"] if s["call"] == "tl.markers")
+    assert markers["sample_key"] == "sample"
+    assert json.loads((out / "versions.json").read_text())["anndata"] == ad.__version__
+    summary = json.loads((out / "summary.json").read_text())
+    assert summary["n_cells_read"] == 3040
+    assert summary["n_cells"] == ad.read_h5ad(out / "adata.h5ad", backed="r").n_obs
+    assert sum(summary["cell_type"].values()) == summary["n_cells"]
+
+
+def test_the_log_reads_as_a_script(demo_run):
+    out, *_ = demo_run
+    log = (out / "run.log").read_text()
+    assert "adata = cellsigil.io.read(" in log
+    assert "cellsigil.pp.normalize(adata)" in log
+    assert "cellsigil.tl.markers(adata, groupby='leiden', sample_key='sample')" in log
+
+
+def test_the_signature_reads_back_with_the_same_types(demo_run):
+    out, *_ = demo_run
+    signature = sig.read(out / "signatures" / "signature.h5ad")
+    labels = pd.read_csv(out / "fractions.tsv", sep="\t", index_col=0).columns
+    assert signature.types == labels.tolist()
+
+
+def test_the_report_says_that_the_data_are_simulated(demo_run):
+    _, report, _ = demo_run
+    assert "simulated" in report.read_text().lower()
+
+
+def test_results_are_not_overwritten_unasked(demo_run):
+    out, *_ = demo_run
+    with pytest.raises(InputError, match="earlier run.*--overwrite"):
+        run(datasets.demo_files().cells, out)
+
+
+def test_a_folder_with_other_files_is_never_touched(tmp_path):
+    (tmp_path / "thesis.docx").write_text("years of work")
+    with pytest.raises(InputError, match=r"holds 'thesis.docx', which no run wrote"):
+        run(datasets.demo_files().cells, tmp_path, overwrite=True)
+    assert (tmp_path / "thesis.docx").read_text() == "years of work"
+
+
+def test_bad_input_is_an_input_error_and_stands_in_the_log(tmp_path):
+    with pytest.raises(InputError, match="nowhere"):
+        run(tmp_path / "nowhere.h5ad", tmp_path / "out")
+    assert "nowhere" in (tmp_path / "out" / "run.log").read_text()
+
+
+def test_a_failing_step_is_named(tmp_path):
+    preset = load("pbmc").with_arguments({"pp.filter_cells.min_genes": 10**6})
+    with pytest.raises(StepError, match="pp.filter_cells failed: "):
+        run(datasets.demo_files().cells, tmp_path / "out", preset=preset)
+    assert not (tmp_path / "out" / "summary.json").exists()
+
+
+def test_one_sample_runs_without_sample_keys(tmp_path):
+    files = datasets.demo_files()
+    adata = io.read(files.cells.parent / "donor1.h5")
+    io.write(adata, tmp_path / "one.h5ad")
+    run(tmp_path / "one.h5ad", tmp_path / "out")
+    parameters = tomllib.loads((tmp_path / "out" / "params.toml").read_text())
+    assert not any("sample_key" in step for step in parameters["steps"])
+    assert not (tmp_path / "out" / "fractions.tsv").exists()

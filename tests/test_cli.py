@@ -1,0 +1,94 @@
+"""The command line as a user meets it: real processes, exit codes, one sentence for what they can cause."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import pytest
+
+from cellsigil import __version__, datasets
+from cellsigil.presets import names
+
+
+def cellsigil(*arguments, cwd=None):
+    command = [sys.executable, "-m", "cellsigil", *map(str, arguments)]
+    return subprocess.run(command, capture_output=True, text=True, cwd=cwd, check=False)
+
+
+def test_help_and_version():
+    assert "exit codes:" in cellsigil("--help").stdout
+    assert cellsigil("--version").stdout.strip() == f"cellsigil {__version__}"
+
+
+@pytest.mark.parametrize(
+    "arguments", [[], ["runn"], ["run", "x"], ["export", "x", "-o", "y", "--format", "docx"]]
+)
+def test_wrong_usage_is_2(arguments):
+    answer = cellsigil(*arguments)
+    assert answer.returncode == 2
+    assert "usage:" in answer.stderr
+
+
+def test_presets_are_listed_and_printed():
+    listed = cellsigil("presets")
+    assert listed.returncode == 0
+    assert [line.split("\t")[0] for line in listed.stdout.splitlines()] == names()
+    assert 'call = "pp.normalize"' in cellsigil("presets", "pbmc").stdout
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        (["run", "nowhere", "-o", "out"], "nowhere"),
+        (
+            ["run", "nowhere", "-o", "out", "--preset", "pbcm"],
+            "No preset 'pbcm'. Did you mean 'pbmc'?",
+        ),
+        (
+            ["run", "nowhere", "-o", "out", "--set", "n_top_genes=5"],
+            "not of the form step.parameter=value",
+        ),
+        (
+            ["run", "nowhere", "-o", "out", "--set", "pp.hvg.n_top=5"],
+            "pp.hvg has no parameter 'n_top'",
+        ),
+        (["presets", "nope"], "No preset 'nope'"),
+        (["export", "nowhere.h5ad", "-o", "x.tsv"], "nowhere.h5ad"),
+        (["deconvolve", "nowhere.tsv", "--signature", "nowhere.h5ad"], "nowhere"),
+    ],
+)
+def test_bad_input_is_3_and_one_sentence(arguments, sentence, tmp_path):
+    answer = cellsigil(*arguments, cwd=tmp_path)
+    assert answer.returncode == 3, answer.stderr
+    assert sentence in answer.stderr
+    assert "Traceback" not in answer.stderr
+    assert len(answer.stderr.strip().splitlines()) <= 2  # a progress line, and the sentence
+
+
+def test_a_failing_step_is_4_and_one_sentence(tmp_path):
+    files = datasets.demo_files()
+    donor = files.cells.parent / "donor1.h5"
+    answer = cellsigil(
+        "run", donor, "-o", tmp_path / "out", "--set", "pp.filter_cells.min_genes=1000000"
+    )
+    assert answer.returncode == 4
+    assert "pp.filter_cells failed" in answer.stderr
+    assert "Traceback" not in answer.stderr
+
+
+def test_run_export_and_deconvolve_follow_each_other(tmp_path):
+    files = datasets.demo_files()
+    donor = files.cells.parent / "donor1.h5"
+    answer = cellsigil("run", donor, "-o", tmp_path / "out")
+    assert answer.returncode == 0, answer.stderr
+    assert (tmp_path / "out" / "report.html").exists()
+    signature = tmp_path / "out" / "signatures" / "signature.h5ad"
+    answer = cellsigil("export", signature, "-o", tmp_path / "sig.gmt", "--format", "gmt")
+    assert answer.returncode == 0, answer.stderr
+    assert len((tmp_path / "sig.gmt").read_text().splitlines()) >= 4
+    answer = cellsigil(
+        "deconvolve", files.bulk, "--signature", signature, "-o", tmp_path / "fractions"
+    )
+    assert answer.returncode == 0, answer.stderr
+    assert (tmp_path / "fractions" / "fractions.tsv").exists()
