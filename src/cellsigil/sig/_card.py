@@ -1,0 +1,107 @@
+"""The card: what a set was measured to do on samples that it had not seen."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from cellsigil._matrix import Rows
+from cellsigil.sig._choose import choose, rank_genes
+from cellsigil.sig._inputs import Cells
+from cellsigil.sig._mixtures import MIN_CELLS, Mixtures, number
+from cellsigil.sig._moments import Moments
+from cellsigil.tl._stats import GroupStats
+
+MAX_FOLDS = 8  # samples held out, each once; more are drawn
+MAX_CELLS = 200  # of a type in a held-out sample, for the AUROC
+
+
+def measure_transfer(
+    counts: Rows,
+    scale: np.ndarray,
+    cells: Cells,
+    moments: Moments,
+    stats: GroupStats,
+    allowed: np.ndarray,
+    n_markers: int,
+    rng: np.random.Generator,
+) -> dict[str, Any]:
+    """Hold every sample out once, choose genes without it, and try them on it."""
+    n_samples = len(cells.samples)
+    if n_samples < 2:
+        why = "one sample: nothing was held out" if stats.sample_key else "no sample_key was given"
+        return {
+            "transfer": None, "deconvolution": None, "detection_limit": None,
+            "not_measured": f"{why}, so transfer to other samples, the error on them and the detection "
+            "limit are unknown, and so is the variance between samples.",
+        }  # fmt: skip
+    held_out = np.sort(rng.permutation(n_samples)[:MAX_FOLDS])
+    folds = []
+    for s in held_out:
+        ranking = rank_genes(moments, stats, allowed, np.delete(np.arange(n_samples), s))
+        folds.append((s, ranking, choose(ranking, n_markers)))
+    auroc = _transfer(counts, scale, cells, folds, rng)
+    mixed = Mixtures(len(cells.groups))
+    for s, ranking, choice in folds:
+        mixed.add_fold(moments, s, ranking.profiles, choice.selected, rng)
+    names = [cells.samples[s] for s in held_out]
+    return {
+        "held_out": names,
+        "transfer": _summarise(auroc, cells.groups, names),
+        **mixed.summary(cells.groups),
+        "scheme": "Every sample held out in turn, genes chosen without it. AUROC: mean log1p CP10K of a type's "
+        "genes, its cells against the rest of the held-out sample. Deconvolution: known mixtures of "
+        "the held-out sample's mean profiles, relative non-negative least squares, RNA fractions. "
+        "Same platform throughout: a bulk from another one will do worse.",
+    }
+
+
+def _transfer(
+    counts: Rows, scale: np.ndarray, cells: Cells, folds: list, rng: np.random.Generator
+) -> np.ndarray:
+    """Return the AUROC (G, folds) of each type's genes in the held-out sample's cells, NaN where too few."""
+    from scipy.stats import rankdata
+
+    n_groups = len(cells.groups)
+    drawn = []
+    for s, _, _ in folds:
+        of_type = [
+            np.flatnonzero((cells.sample == s) & (cells.group == k)) for k in range(n_groups)
+        ]
+        drawn.append(np.sort(np.concatenate([rng.permutation(c)[:MAX_CELLS] for c in of_type])))
+    rows = np.unique(np.concatenate(drawn))
+    genes = np.unique(np.concatenate([mine for _, _, c in folds for mine in c.lists]))
+    x = np.log1p(_submatrix(counts, rows, genes) * scale[rows, None])
+    out = np.full((n_groups, len(folds)), np.nan)
+    for f, (_, _, choice) in enumerate(folds):
+        here = np.searchsorted(rows, drawn[f])
+        group = cells.group[drawn[f]]
+        for k in range(n_groups):
+            own = group == k
+            if min(own.sum(), (~own).sum()) < MIN_CELLS or not choice.lists[k].size:
+                continue
+            score = x[np.ix_(here, np.searchsorted(genes, choice.lists[k]))].mean(axis=1)
+            n1 = own.sum()
+            out[k, f] = (rankdata(score)[own].sum() - n1 * (n1 + 1) / 2) / (n1 * (own.size - n1))
+    return out
+
+
+def _submatrix(counts: Rows, rows: np.ndarray, genes: np.ndarray) -> np.ndarray:
+    """Return chosen rows and columns, dense; ``rows`` ascending."""
+
+    def select(block: Any, first: int) -> np.ndarray:
+        mine = rows[(rows >= first) & (rows < first + block.n_rows)] - first
+        return block.to_scipy()[mine][:, genes].toarray().astype(np.float64)
+
+    return np.concatenate(list(counts.map(select)))
+
+
+def _summarise(auroc: np.ndarray, groups: list[str], samples: list[str]) -> dict[str, Any]:
+    by_type = {
+        name: {sample: number(value) for sample, value in zip(samples, row)}
+        for name, row in zip(groups, auroc)
+    }
+    worst = {name: number(pd.Series(row).min()) for name, row in zip(groups, auroc)}
+    return {"auroc": by_type, "worst_auroc": worst}

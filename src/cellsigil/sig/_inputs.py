@@ -1,0 +1,117 @@
+"""What building reads beside the matrix: labels, size factors, and a hash of it all."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from typing import Any
+
+import anndata as ad
+import numpy as np
+
+from cellsigil import _keys
+from cellsigil._matrix import Rows, read_counts
+from cellsigil.tl._groups import Groups, read_groups
+
+CP10K = 1e4
+
+
+@dataclass(frozen=True)
+class Factors:
+    """What brings a cell's counts to CP10K."""
+
+    scale: np.ndarray  # counts * scale = CP10K; 0 for an empty cell
+    content: np.ndarray  # proportional to the cell's total count
+    source: str  # said on the card
+
+
+@dataclass(frozen=True)
+class Cells:
+    """Which type and sample every cell is of."""
+
+    group: np.ndarray  # int64; -1 = left out
+    sample: np.ndarray  # int64
+    groups: list[str]
+    samples: list[str]  # [""] without a sample key
+
+    @property
+    def n(self) -> np.ndarray:
+        """Return the number of cells (G, S)."""
+        out = np.zeros((len(self.groups), len(self.samples)), np.int64)
+        np.add.at(out, (self.group[self.group >= 0], self.sample[self.group >= 0]), 1)
+        return out
+
+
+def read_cells(adata: ad.AnnData, groupby: str, sample_key: str | None) -> Cells:
+    """Read the labels as `tl.group_stats` does; a cell that lacks either is left out."""
+    groups = read_groups(adata, groupby)
+    samples = Groups(np.zeros(adata.n_obs, np.int32), [""])
+    if sample_key is not None:
+        samples = read_groups(adata, sample_key, argument="sample_key", at_least=1)
+    out = (groups.codes < 0) | (samples.codes < 0)
+    group = np.where(out, -1, groups.codes).astype(np.int64)
+    sample = np.where(out, 0, samples.codes).astype(np.int64)
+    return Cells(group, sample, groups.names, samples.names)
+
+
+def cell_factors(adata: ad.AnnData, counts: Rows) -> Factors:
+    """Return the factors to CP10K: from obs["size_factor"] where it fits the counts, else their totals.
+
+    A size factor made for another target is brought to CP10K by the ratio of totals to factors;
+    genes filtered out after normalising lower that ratio, so what is within a factor two of 1e4
+    below it counts as 1e4.
+    """
+    pieces = list(counts.map(lambda block, _: block.to_scipy().sum(axis=1, dtype=np.float64)))
+    totals = np.concatenate([np.asarray(piece).ravel() for piece in pieces] or [np.zeros(0)])
+    if not (totals > 0).any():
+        msg = f"{counts.name} is zero everywhere: there is nothing to build a signature from."
+        raise ValueError(msg)
+    source = f"totals of {counts.name}"
+    if _keys.SIZE_FACTOR in adata.obs:
+        factor = np.asarray(adata.obs[_keys.SIZE_FACTOR], dtype=np.float64)
+        used = totals > 0
+        if np.isfinite(factor[used]).all() and (factor[used] > 0).all():
+            target = float(np.median(totals[used] / factor[used]))
+            told = f"obs[{_keys.SIZE_FACTOR!r}]"
+            if 0.5 * CP10K <= target <= 1.001 * CP10K:
+                target = CP10K
+            else:
+                told += f", rescaled from a target of {target:.6g} to 10,000"
+            scale = np.zeros_like(totals)
+            np.divide(CP10K / target, factor, out=scale, where=used)
+            return Factors(scale, np.where(used, factor, 0.0), told)
+        source += f" (obs[{_keys.SIZE_FACTOR!r}] has zero, negative or missing values)"
+    scale = np.zeros_like(totals)
+    np.divide(CP10K, totals, out=scale, where=totals > 0)
+    return Factors(scale, totals, source)
+
+
+def input_hash(counts: Rows, *labels: Any) -> str:
+    """Return a digest of the matrix's values and the labels; the container and dtype don't matter."""
+    parts = [hashlib.blake2b(digest_size=16) for _ in range(3)]
+    for data, indices, lengths in counts.map(
+        lambda block, _: (block.data.astype(np.float64), block.indices, np.diff(block.indptr))
+    ):
+        for part, array in zip(parts, (data, indices, lengths)):
+            part.update(np.ascontiguousarray(array).tobytes())
+    digest = hashlib.blake2b(b"".join(part.digest() for part in parts), digest_size=16)
+    digest.update(repr([list(map(str, values)) for values in labels]).encode())
+    return f"blake2b:{digest.hexdigest()}"
+
+
+def open_counts(adata: ad.AnnData) -> Rows:
+    """Return the raw counts of non-empty data, genes named once.
+
+    Raises
+    ------
+    ValueError
+        No cells, no genes, or gene names that repeat.
+    """
+    if 0 in adata.shape:
+        msg = f"The data hold {adata.n_obs} cells x {adata.n_vars} genes: nothing to build from."
+        raise ValueError(msg)
+    if not adata.var_names.is_unique:
+        twice = adata.var_names[adata.var_names.duplicated()][:3].tolist()
+        msg = f"Gene names repeat ({', '.join(map(str, twice))}, ...). Call adata.var_names_make_unique()."
+        raise ValueError(msg)
+    return read_counts(adata)
