@@ -70,3 +70,31 @@ def read_groups(adata: Any, key: str, *, argument: str = "groupby", at_least: in
         )
         raise ValueError(msg)
     return Groups(codes, names)
+
+
+def read_genes(adata: Any) -> pd.Index:
+    """Return the gene names.
+
+    Raises
+    ------
+    ValueError
+        There are none, one is missing, or one is there twice.
+    """
+    genes = adata.var_names
+    if not len(genes):
+        msg = "adata has no genes. Was everything filtered out?"
+        raise ValueError(msg)
+    if (missing := np.flatnonzero(genes.isna())).size:
+        msg = (
+            f"{missing.size} gene names are missing (None), first at position {missing[0]}. Name them, or leave "
+            f"them out: adata = adata[:, adata.var_names.notna()].copy()."
+        )
+        raise ValueError(msg)
+    if not genes.is_unique:
+        twice = genes[genes.duplicated()]
+        msg = (
+            f"{twice.nunique()} gene names occur more than once, such as {str(twice[0])!r}, so a result "
+            f"could not be named. Make them unique: adata.var_names_make_unique()."
+        )
+        raise ValueError(msg)
+    return genes
