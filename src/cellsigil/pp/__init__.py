@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from cellsigil.pp._hvg import hvg
 from cellsigil.pp._neighbors import neighbors
+from cellsigil.pp._normalize import normalize
+from cellsigil.pp._pca import pca
+from cellsigil.pp._qc import qc
 
-__all__ = [
-    "neighbors",
-]
+__all__ = ["hvg", "neighbors", "normalize", "pca", "qc"]

@@ -1,0 +1,243 @@
+"""How each flavor ranks genes by their variance."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable
+from typing import NamedTuple
+
+import numpy as np
+import pandas as pd
+
+from cellsigil._core._jit import over_range
+from cellsigil._core._moments_genes import gene_extent, gene_squares, gene_sums, scales
+from cellsigil._matrix import Block, Rows
+
+MAD_OF_NORMAL = 0.6744897501960817  # median absolute deviation of a standard normal
+SPANS = (0.3, 0.5, 0.75, 1.0)
+
+
+class Moments(NamedTuple):
+    """Of each batch and gene; arrays are batches x genes."""
+
+    size: np.ndarray  # cells per batch
+    mean: np.ndarray
+    var: np.ndarray  # ddof=1
+    nonzero: np.ndarray
+    most: np.ndarray  # largest |x|
+
+
+def gene_moments(
+    rows: Rows, label: np.ndarray, n_batches: int, values: Callable[[Block], np.ndarray]
+) -> Moments:
+    """Return the moments of ``values(block)`` per batch, the same bits in any order of the cells."""
+    shape = (n_batches, rows.shape[1])
+    size = np.bincount(label[label >= 0], minlength=n_batches)[:, None]
+
+    def extent(block: Block, first: int) -> tuple[np.ndarray, np.ndarray]:
+        most, nonzero = np.zeros(shape), np.zeros(shape, np.int64)
+        gene_extent(
+            values(block),
+            block.indices,
+            block.indptr,
+            label[first:],
+            most,
+            nonzero,
+            0,
+            block.n_rows,
+        )
+        return most, nonzero
+
+    most, nonzero = rows.reduce(extent, lambda a, b: (np.maximum(a[0], b[0]), a[1] + b[1]))
+    scale = _scales(most, nonzero)
+
+    def sums(block: Block, first: int) -> np.ndarray:
+        out = np.zeros(shape, np.int64)
+        gene_sums(
+            values(block), block.indices, block.indptr, label[first:], scale, out, 0, block.n_rows
+        )
+        return out
+
+    mean = rows.reduce(sums, np.add) / scale / size
+    free = np.full(shape, np.inf)
+    moments = Moments(size, mean, mean, nonzero, most)
+    var = squares(rows, label, values, moments, free) / (size - 1)
+    return moments._replace(var=var)
+
+
+def squares(
+    rows: Rows,
+    label: np.ndarray,
+    values: Callable[[Block], np.ndarray],
+    moments: Moments,
+    limit: np.ndarray,
+) -> np.ndarray:
+    """Return the sums of (min(x, limit) - mean)**2 over all cells of a batch, batches x genes."""
+    size, mean, _, nonzero, most = moments
+    scale = _scales((most + np.abs(mean)) ** 2, nonzero)
+
+    def partial(block: Block, first: int) -> np.ndarray:
+        out = np.zeros(mean.shape, np.int64)
+        gene_squares(
+            values(block), block.indices, block.indptr, label[first:],
+            mean, limit, scale, out, 0, block.n_rows,
+        )  # fmt: skip
+        return out
+
+    return rows.reduce(partial, np.add) / scale + (size - nonzero) * mean**2
+
+
+def by_dispersion(
+    rows: Rows, label: np.ndarray, n_batches: int, n_top: int, flavor: str, names: pd.Index,
+    batch_key: str | None, base: float | None,
+) -> pd.DataFrame:  # fmt: skip
+    """Rank by variance / mean, normalised within bins of the mean."""
+
+    def values(block: Block) -> np.ndarray:
+        x = block.data.astype(np.float64)
+        if flavor == "cell_ranger":
+            return x
+        return np.expm1(x if base is None else x * np.log(base))
+
+    moments = gene_moments(rows, label, n_batches, values)
+    tables = []
+    for b in range(n_batches):
+        seen = moments.nonzero[b] > 0 if batch_key else np.ones(rows.shape[1], bool)
+        table = _dispersions(moments.mean[b, seen], moments.var[b, seen], flavor)
+        table["highly_variable"] = _at_least_nth(table["dispersions_norm"].to_numpy(), n_top)
+        # With batches, a gene that a batch lacks counts there as 0, as in scanpy.
+        full = pd.DataFrame(0.0, index=range(rows.shape[1]), columns=table.columns)
+        full.loc[np.flatnonzero(seen)] = table.astype(np.float64).to_numpy()
+        tables.append(full)
+    if batch_key is None:
+        out = tables[0].astype({"highly_variable": bool})
+    else:
+        stacked = pd.concat(tables).groupby(level=0)
+        out = stacked.mean()
+        votes = stacked["highly_variable"].sum().astype(np.int64)
+        norm = out["dispersions_norm"].fillna(-np.inf).to_numpy()
+        order = np.lexsort((pd.factorize(names, sort=True)[0], -norm, -votes))
+        out["highly_variable"] = _first(order, n_top)
+        out["highly_variable_nbatches"] = votes
+        out["highly_variable_intersection"] = votes == n_batches
+    return out.astype({"dispersions_norm": np.float32})
+
+
+def by_variance(
+    counts: Rows, label: np.ndarray, n_batches: int, n_top: int, span: float, names: pd.Index,
+    batch_key: str | None,
+) -> pd.DataFrame:  # fmt: skip
+    """Rank by the variance of counts, standardised and clipped by a loess trend over the mean."""
+
+    def values(block: Block) -> np.ndarray:
+        return block.data.astype(np.float64)
+
+    whole = moments = gene_moments(counts, np.zeros_like(label), 1, values)
+    if batch_key is not None:
+        moments = gene_moments(counts, label, n_batches, values)
+    sd = np.stack([_trend_sd(m, v, span) for m, v in zip(moments.mean, moments.var)])
+    limit = moments.mean + sd * np.sqrt(moments.size)
+    norm = squares(counts, label, values, moments, limit) / ((moments.size - 1) * sd**2)
+
+    by_name = pd.factorize(names, sort=True)[0]
+    rank = np.empty(norm.shape)
+    for b in range(n_batches):
+        rank[b, np.lexsort((by_name, -norm[b]))] = np.arange(norm.shape[1])
+    rank[rank >= n_top] = np.nan
+    votes = (~np.isnan(rank)).sum(axis=0)
+    median = np.full(norm.shape[1], np.nan)
+    median[votes > 0] = np.nanmedian(rank[:, votes > 0], axis=0)
+    order = np.lexsort((by_name, -votes, np.where(votes > 0, median, np.inf)))
+    columns = {
+        "highly_variable": _first(order, n_top),
+        "highly_variable_rank": median,
+        "means": whole.mean[0],
+        "variances": whole.var[0],
+        "variances_norm": norm.mean(axis=0),
+    }
+    if batch_key is not None:
+        columns["highly_variable_nbatches"] = votes
+        columns["highly_variable_intersection"] = votes == n_batches
+    return pd.DataFrame(columns)
+
+
+def _scales(most: np.ndarray, nonzero: np.ndarray) -> np.ndarray:
+    scale = np.empty(most.shape)
+    over_range(scales, most.shape[1], most, nonzero, scale)
+    return scale
+
+
+def _first(order: np.ndarray, n: int) -> np.ndarray:
+    mask = np.zeros(order.size, bool)
+    mask[order[:n]] = True
+    return mask
+
+
+def _at_least_nth(x: np.ndarray, n: int) -> np.ndarray:
+    known = np.sort(x[~np.isnan(x)])[::-1]
+    if not known.size:
+        return np.zeros(x.size, bool)
+    return np.nan_to_num(x, nan=-np.inf) >= known[min(n, known.size) - 1]
+
+
+def _dispersions(mean: np.ndarray, var: np.ndarray, flavor: str) -> pd.DataFrame:
+    """Return means, dispersions and dispersions_norm of the genes."""
+    mean = np.where(mean == 0, 1e-12, mean)
+    dispersion = var / mean
+    if flavor == "seurat":
+        dispersion = np.log(np.where(dispersion == 0, np.nan, dispersion))
+        mean = np.log1p(mean)
+        bins = pd.cut(mean, 20, labels=False)
+    else:
+        edges = np.r_[-np.inf, np.percentile(mean, np.arange(10, 105, 5)), np.inf]
+        bins = pd.cut(mean, edges, labels=False, duplicates="drop")
+    groups = pd.Series(dispersion).groupby(bins)
+    if flavor == "seurat":
+        average, spread = groups.transform("mean"), groups.transform("std")
+        alone = spread.isna()  # one gene in the bin: a normalised dispersion of 1
+        average, spread = average.mask(alone, 0.0), spread.mask(alone, average)
+    else:
+        average = groups.transform("median")
+        spread = (pd.Series(dispersion) - average).abs().groupby(bins).transform("median")
+        spread /= MAD_OF_NORMAL
+    norm = (pd.Series(dispersion) - average) / spread
+    return pd.DataFrame({"means": mean, "dispersions": dispersion, "dispersions_norm": norm})
+
+
+def _trend_sd(mean: np.ndarray, var: np.ndarray, span: float) -> np.ndarray:
+    """Return the standard deviation that a loess of log10 variance on log10 mean expects."""
+    trend = np.zeros(mean.size)
+    varies = var > 0
+    if varies.any():
+        trend[varies] = _loess(np.log10(mean[varies]), np.log10(var[varies]), span)
+    return np.sqrt(10**trend)
+
+
+def _loess(x: np.ndarray, y: np.ndarray, span: float) -> np.ndarray:
+    from skmisc.loess import loess
+
+    for wider in (span, *(s for s in SPANS if s > span)):
+        model = loess(x, y, span=wider, degree=2)
+        try:
+            model.fit()
+        except ValueError as error:
+            reason = error.args[0].decode() if isinstance(error.args[0], bytes) else str(error)
+            continue
+        fitted = np.asarray(model.outputs.fitted_values)
+        if not np.isfinite(fitted).all():
+            reason = "the fitted values are not finite"
+            continue
+        if wider > span:
+            msg = (
+                f"The loess fit of flavor='seurat_v3' is singular at span={span:g} (many genes with the "
+                f"same few low counts); span={wider:g} was used. To avoid it, remove rare genes with "
+                f"cellsigil.pp.filter_genes, or pass a wider span."
+            )
+            warnings.warn(msg, UserWarning, stacklevel=6)
+        return fitted
+    msg = (
+        f"The loess fit of flavor='seurat_v3' is singular at every span ({reason}): {x.size} genes vary, "
+        f"with too few different means. Remove rare genes with cellsigil.pp.filter_genes, or use "
+        f"flavor='seurat' on log-normalised data."
+    )
+    raise ValueError(msg)

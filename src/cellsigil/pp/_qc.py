@@ -1,0 +1,192 @@
+"""Quality measures of cells and genes."""
+
+from __future__ import annotations
+
+import logging
+import numbers
+import re
+import warnings
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+import pandas as pd
+from anndata import AnnData
+
+from cellsigil import _keys
+from cellsigil._core._rows import sum_largest, sum_rows, sum_sets
+from cellsigil._files import hdf5_names
+from cellsigil._matrix import Block, read_counts, suggest
+
+log = logging.getLogger(__name__)
+
+# Human and mouse symbols in any case, also behind a genome ("GRCh38_MT-CO1") and as R writes them
+# ("MT.CO1"). Not RPS6KA1 and its kin (kinases), nor HBEGF, HBS1L and HBP1 (no globins).
+_GENOME = r"^(?:(?:grch|grcm|hg|mm)\d+_+)?"
+GENE_SETS = {
+    "mt": re.compile(_GENOME + r"mt[-.]", re.IGNORECASE),
+    "ribo": re.compile(_GENOME + r"rp(?:[sl]\d+[ax]?(?:y\d)?l?\d?|lp[0-3]|sa2?)$", re.IGNORECASE),
+    "hb": re.compile(
+        _GENOME + r"hb(?:a1|a2|b|d|e1|g1|g2|m|q1|z|a-(?:a[12]|x)|b-(?:b[hst]?\d?|y)|q1[ab])$",
+        re.IGNORECASE,
+    ),
+}
+
+
+def qc(
+    adata: AnnData,
+    *,
+    gene_sets: Mapping[str, Sequence[str] | np.ndarray] | None = None,
+    percent_top: Sequence[int] | None = (50, 100, 200, 500),
+    layer: str | None = None,
+) -> None:
+    """Measure totals, numbers of genes and shares of gene sets per cell, and totals per gene.
+
+    Parameters
+    ----------
+    adata
+        Cells x genes with raw counts.
+    gene_sets
+        Name -> gene names, or a boolean array over the genes. None means the mitochondrial ("mt"),
+        ribosomal protein ("ribo") and haemoglobin ("hb") genes, found by their human and mouse
+        symbols in ``var_names`` or ``var["gene_symbols"]``.
+    percent_top
+        Measure the share of counts in each cell's n largest genes; an n above the number of genes is
+        left out.
+    layer
+        Where the counts are; None means ``layers["counts"]``, else ``X``.
+
+    Warns
+    -----
+    UserWarning
+        No gene of a set is in the data (of the default sets, "mt" only): nothing is written for it.
+
+    Raises
+    ------
+    ValueError
+        The values are no counts, or a gene set or ``percent_top`` is malformed.
+
+    Sets
+    ----
+    ``obs``
+        ``n_genes_by_counts``, ``total_counts``, ``pct_counts_in_top_{n}_genes``; per set
+        ``total_counts_{set}``, ``pct_counts_{set}``; ``log1p_`` of the totals and numbers. Shares of
+        a cell without counts are NaN.
+    ``var``
+        ``n_cells_by_counts``, ``mean_counts``, ``pct_dropout_by_counts``, ``total_counts``, ``log1p_``
+        of the mean and total; per set a boolean column under its name.
+    """
+    tops = _check_tops(percent_top, adata.n_vars)
+    members = _members(adata, gene_sets)
+    counts = read_counts(adata, layer)
+    chosen = {name: mask for name, mask in members.items() if mask.any()}
+    flags = np.column_stack([np.zeros((adata.n_vars, 0), bool), *chosen.values()])
+
+    def measure(block: Block, _: int) -> tuple[np.ndarray, ...]:
+        n = block.n_rows
+        total, largest = np.empty(n), np.empty((n, len(tops)))
+        of_sets = np.empty((n, flags.shape[1]))
+        sum_rows(block.data, block.indptr, total, 0, n)
+        sum_largest(block.data, block.indptr, np.array(tops, np.int64), largest, 0, n)
+        sum_sets(block.data, block.indices, block.indptr, flags, of_sets, 0, n)
+        n_genes = np.diff(block.indptr)
+        n_cells = np.bincount(block.indices, minlength=block.n_cols)
+        of_genes = np.bincount(block.indices, weights=block.data, minlength=block.n_cols)
+        return total, n_genes, largest, of_sets, n_cells, of_genes
+
+    parts = list(counts.map(measure)) or [measure(counts.whole(), 0)]
+    columns = zip(*parts)
+    total, n_genes, largest, of_sets = (np.concatenate(next(columns)) for _ in range(4))
+    n_cells, of_genes = (sum(next(columns)) for _ in range(2))
+
+    with np.errstate(invalid="ignore", divide="ignore"):  # the shares of an empty cell are NaN
+        obs = {
+            "n_genes_by_counts": n_genes.astype(np.int64),
+            "log1p_n_genes_by_counts": np.log1p(n_genes),
+            "total_counts": total,
+            "log1p_total_counts": np.log1p(total),
+        }
+        for t, n in enumerate(tops):
+            obs[f"pct_counts_in_top_{n}_genes"] = largest[:, t] / total * 100
+        for s, name in enumerate(chosen):
+            obs[f"total_counts_{name}"] = of_sets[:, s]
+            obs[f"log1p_total_counts_{name}"] = np.log1p(of_sets[:, s])
+            obs[f"pct_counts_{name}"] = of_sets[:, s] / total * 100
+        mean = of_genes / adata.n_obs
+        var = {
+            **chosen,
+            "n_cells_by_counts": n_cells.astype(np.int64),
+            "mean_counts": mean,
+            "log1p_mean_counts": np.log1p(mean),
+            "pct_dropout_by_counts": (1 - n_cells / adata.n_obs) * 100,
+            "total_counts": of_genes,
+            "log1p_total_counts": np.log1p(of_genes),
+        }
+    stale = [f"{p}_{name}" for name in members.keys() - chosen.keys() for p in _SET_COLUMNS]
+    adata.obs = adata.obs.drop(columns=stale, errors="ignore").assign(**obs)
+    stale = list(members.keys() - chosen.keys())
+    adata.var = adata.var.drop(columns=stale, errors="ignore").assign(**var)
+    log.info(
+        "qc of %d cells x %d genes: median total %g, median genes %g; genes per set: %s",
+        *adata.shape, np.median(total) if total.size else 0, np.median(n_genes) if total.size else 0,
+        ", ".join(f"{name} {int(mask.sum())}" for name, mask in members.items()) or "none",
+    )  # fmt: skip
+
+
+_SET_COLUMNS = ("total_counts", "log1p_total_counts", "pct_counts")
+
+
+def _check_tops(percent_top: Sequence[int] | None, n_genes: int) -> list[int]:
+    tops = sorted(set(percent_top or ()))
+    for n in tops:
+        if not isinstance(n, numbers.Integral) or n < 1:
+            msg = f"percent_top holds {n!r}: whole numbers of genes from 1 up are needed."
+            raise ValueError(msg)
+    if tops and tops[-1] > n_genes:
+        left_out = ", ".join(str(n) for n in tops if n > n_genes)
+        log.info("percent_top: left out %s, as there are only %d genes", left_out, n_genes)
+    return [int(n) for n in tops if n <= n_genes]
+
+
+def _members(adata: AnnData, gene_sets: Mapping | None) -> dict[str, np.ndarray]:
+    """Return a boolean array over the genes for each set, under a name that HDF5 takes."""
+    names = [adata.var_names.to_series().astype("object")]
+    if _keys.GENE_SYMBOLS in adata.var:
+        names.append(adata.var[_keys.GENE_SYMBOLS].astype("object"))
+    if gene_sets is None:
+        members = {
+            key: _any(names, lambda s, p=p: bool(p.match(s))) for key, p in GENE_SETS.items()
+        }
+        if adata.n_vars and not members["mt"].any():
+            first = ", ".join(repr(str(name)) for name in adata.var_names[:3])
+            msg = (
+                f"No mitochondrial gene (MT-..., mt-...) among the {adata.n_vars} var_names ({first}, "
+                f"...): pct_counts_mt is not written. If var_names are gene ids, put the symbols in "
+                f"var['gene_symbols'], or pass gene_sets={{'mt': [...]}}."
+            )
+            warnings.warn(msg, UserWarning, stacklevel=3)
+        return members
+    safe = hdf5_names(gene_sets)
+    return {safe[key]: _one_set(key, genes, names) for key, genes in gene_sets.items()}
+
+
+def _one_set(key: str, genes: Sequence[str] | np.ndarray, names: list[pd.Series]) -> np.ndarray:
+    if isinstance(genes, str):
+        msg = f"gene_sets[{key!r}] is the string {genes!r}: a list of gene names is needed, [{genes!r}]."
+        raise ValueError(msg)
+    if getattr(genes, "dtype", None) == bool:
+        if len(genes) != len(names[0]):
+            msg = f"gene_sets[{key!r}] has {len(genes)} entries for {len(names[0])} genes."
+            raise ValueError(msg)
+        return np.asarray(genes)
+    wanted = set(genes)
+    mask = _any(names, wanted.__contains__)
+    if not mask.any():
+        first = next(iter(wanted), "")
+        msg = f"No gene of gene_sets[{key!r}] is in the data. {suggest(first, names[0].dropna())}"
+        warnings.warn(msg, UserWarning, stacklevel=4)
+    return mask
+
+
+def _any(names: list[pd.Series], test: object) -> np.ndarray:
+    masks = [[isinstance(s, str) and test(s) for s in series] for series in names]
+    return np.logical_or.reduce(np.array(masks, bool).reshape(len(names), -1))
