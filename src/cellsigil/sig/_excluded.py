@@ -56,10 +56,11 @@ ENSEMBL_IDS: dict[str, frozenset[str]] = {
 def gene_names(adata: ad.AnnData) -> tuple[np.ndarray, np.ndarray]:
     """Return (gene id, symbol) of every gene, "" where not known."""
     names = adata.var_names.astype(str).to_numpy(dtype=object)
-    is_id = np.array([bool(re.fullmatch(r"ENS[A-Z]*G\d+(\.\d+)?", name)) for name in names])
-    ids = _column(adata, _keys.GENE_IDS, np.where(is_id, names, ""))
-    symbols = _column(adata, _keys.GENE_SYMBOLS, np.where(is_id, "", names))
-    return ids, symbols
+    # "ENSG00000105369", "ENSG00000105369.12", "CD79A", "CD79A_ENSG00000105369"
+    parts = [re.fullmatch(r"(?:(.+)_)?(ENS[A-Z]*G\d+(?:\.\d+)?)", name) for name in names]
+    ids = np.array([m[2] if m else "" for m in parts], dtype=object)
+    symbols = np.array([(m[1] or "") if m else name for m, name in zip(parts, names)], dtype=object)
+    return _column(adata, _keys.GENE_IDS, ids), _column(adata, _keys.GENE_SYMBOLS, symbols)
 
 
 def _column(adata: ad.AnnData, key: str, otherwise: np.ndarray) -> np.ndarray:

@@ -11,6 +11,7 @@ import numpy as np
 
 from cellsigil import _keys
 from cellsigil._matrix import Rows, read_counts
+from cellsigil.pp._normalize import row_sums
 from cellsigil.tl._groups import Groups, read_groups
 
 CP10K = 1e4
@@ -55,35 +56,37 @@ def read_cells(adata: ad.AnnData, groupby: str, sample_key: str | None) -> Cells
 
 
 def cell_factors(adata: ad.AnnData, counts: Rows) -> Factors:
-    """Return the factors to CP10K: from obs["size_factor"] where it fits the counts, else their totals.
-
-    A size factor made for another target is brought to CP10K by the ratio of totals to factors;
-    genes filtered out after normalising lower that ratio, so what is within a factor two of 1e4
-    below it counts as 1e4.
-    """
-    pieces = list(counts.map(lambda block, _: block.to_scipy().sum(axis=1, dtype=np.float64)))
-    totals = np.concatenate([np.asarray(piece).ravel() for piece in pieces] or [np.zeros(0)])
-    if not (totals > 0).any():
+    """Return the factors to CP10K: from obs["size_factor"] where it has one of every cell, else the totals."""
+    totals = row_sums(counts)
+    used = totals > 0
+    if not used.any():
         msg = f"{counts.name} is zero everywhere: there is nothing to build a signature from."
         raise ValueError(msg)
-    source = f"totals of {counts.name}"
+    source, content, target = f"totals of {counts.name}", totals, 1.0
     if _keys.SIZE_FACTOR in adata.obs:
         factor = np.asarray(adata.obs[_keys.SIZE_FACTOR], dtype=np.float64)
-        used = totals > 0
         if np.isfinite(factor[used]).all() and (factor[used] > 0).all():
-            target = float(np.median(totals[used] / factor[used]))
-            told = f"obs[{_keys.SIZE_FACTOR!r}]"
-            if 0.5 * CP10K <= target <= 1.001 * CP10K:
-                target = CP10K
-            else:
-                told += f", rescaled from a target of {target:.6g} to 10,000"
-            scale = np.zeros_like(totals)
-            np.divide(CP10K / target, factor, out=scale, where=used)
-            return Factors(scale, np.where(used, factor, 0.0), told)
-        source += f" (obs[{_keys.SIZE_FACTOR!r}] has zero, negative or missing values)"
+            target = _target(totals[used] / factor[used])
+            source, content = (
+                f"obs[{_keys.SIZE_FACTOR!r}], made for a target of {target:.6g}",
+                factor,
+            )
+        else:
+            source += f" (obs[{_keys.SIZE_FACTOR!r}] has zero, negative or missing values)"
     scale = np.zeros_like(totals)
-    np.divide(CP10K, totals, out=scale, where=totals > 0)
-    return Factors(scale, totals, source)
+    np.divide(CP10K / target, content, out=scale, where=used)
+    return Factors(scale, np.where(used, content, 0.0), source)
+
+
+def _target(ratio: np.ndarray) -> float:
+    """Return the total that size factors were made for, from the cells' totals / factors.
+
+    All alike: that is it. Else genes were filtered out since, and the largest ratio is the nearest;
+    just below 10,000 it was 10,000.
+    """
+    largest = float(ratio.max())
+    filtered = ratio.min() < 0.999999 * largest
+    return CP10K if filtered and 0.8 * CP10K <= largest <= 1.001 * CP10K else largest
 
 
 def input_hash(counts: Rows, *labels: Any) -> str:
