@@ -1,0 +1,184 @@
+"""Name clusters: walk down a tree of cell types as far as the evidence goes, and say how far that is."""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import pandas as pd
+
+from cellsigil import _keys
+from cellsigil.tl._groups import read_groups
+from cellsigil.tl._hierarchy import Hierarchy, read_hierarchy
+from cellsigil.tl._score_clusters import score_table, stats_for
+from cellsigil.tl._signatures import IndexedSet, index_sets
+from cellsigil.tl._stats import GroupStats
+
+log = logging.getLogger(__name__)
+
+MARGIN = 0.03
+NEUTRAL = 0.5  # the effect of genes that say nothing
+UNKNOWN = "unknown"
+N_DECIDING = 5
+
+
+class Step(NamedTuple):
+    """The comparison of siblings at one node of the tree."""
+
+    best: str
+    effect: float
+    margin: float
+    runner_up: str
+
+
+def annotate(
+    adata: Any,
+    hierarchy: str | Path | Hierarchy,
+    groupby: str,
+    *,
+    sample_key: str | None = None,
+    layer: str | None = None,
+    stats: GroupStats | None = None,
+    margin: float = MARGIN,
+    key_added: str = _keys.CELL_TYPE,
+) -> pd.DataFrame:
+    """Give every cluster the name of a cell type.
+
+    At each node of the tree, from the top, the children are compared by ``effect`` (`score_clusters`: mean AUC of
+    their markers in the cluster against the rest; 0.5 says nothing). The best one is taken if it leads by ``margin``
+    both over its runner-up and over 0.5. Otherwise the walk ends: "unknown" at the top, "<parent>, unresolved"
+    between several children, and the parent's own name where a single, special child did not stand out.
+
+    Parameters
+    ----------
+    adata
+        Cells x genes, log-normalised.
+    hierarchy
+        Anything that `read_hierarchy` takes: ``"immune"``, a path, a `Hierarchy`.
+    groupby
+        Column of obs with the clusters.
+    sample_key
+        Column of obs with the samples: AUCs are then blocked by sample.
+    layer
+        Layer with the values; X otherwise.
+    stats
+        What `group_stats` answered for the same data and groups, if at hand.
+    margin
+        The least lead, in units of AUC.
+    key_added
+        Column of obs for the names.
+
+    Returns
+    -------
+    A row per cluster: ``group, label, cl`` (Cell Ontology id), ``level`` (0 = unknown, 1 = top), ``effect, margin,
+    runner_up`` and ``p`` (competitive, see `score_clusters`) of the last step taken, ``genes`` that decided it with
+    their AUC, ``path`` from the top, ``below`` and ``margin_below``, the best child of where the walk ended.
+
+    Sets
+    ----
+    obs[key_added]
+        Categorical; NaN for cells without a cluster.
+    obs[key_added + "_ontology_term_id"]
+        Categorical, Cell Ontology ids ("unknown" where there is none).
+    uns["annotate"]
+        The table.
+
+    Raises
+    ------
+    ValueError
+        None of the markers is in the data, ``margin`` is not in 0..0.5, or ``stats`` is of other groups.
+
+    Notes
+    -----
+    A cluster is compared with the other cells of the same data: where all cells are of one type, none stands out,
+    and the answer is "unknown".
+    """
+    if not 0 <= margin <= 0.5:
+        msg = f"margin={margin} is out of range: it is a lead in AUC, 0 to 0.5 (default {MARGIN})."
+        raise ValueError(msg)
+    if "/" in key_added:
+        msg = f"key_added={key_added!r} holds a '/', which .h5ad can't store. Use another name."
+        raise ValueError(msg)
+    tree = read_hierarchy(hierarchy)
+    indexed = index_sets(tree.signatures(), adata.var_names, var=adata.var)
+    stats = stats_for(adata, groupby, sample_key=sample_key, layer=layer, stats=stats)
+    scores = score_table(stats, indexed, seed=0, least=1)
+    effect = scores.pivot(index="group", columns="signature", values="effect")
+    p = scores.pivot(index="group", columns="signature", values="p")
+    sets = {one.name: one for one in indexed}
+    effect = effect[[name for name in effect if sets[name].up.size]]  # low genes alone name nothing
+    table = pd.DataFrame(
+        [
+            _row(tree, group, effect.loc[group], p.loc[group], sets, stats.auc_blocked[place], stats.genes, margin)
+            for place, group in enumerate(stats.groups)
+        ]
+    )  # fmt: skip
+    groups = read_groups(adata, groupby)
+    for column, key in (("label", key_added), ("cl", f"{key_added}_ontology_term_id")):
+        adata.obs[key] = _spread(table[column].tolist(), groups.codes, adata.obs_names)
+    adata.uns[_keys.ANNOTATE] = table.copy()
+    log.info("annotated %d groups: %s", len(table), ", ".join(sorted(set(table["label"]))))
+    return table
+
+
+def walk(tree: Hierarchy, effect: pd.Series, margin: float) -> tuple[list[Step], Step | None]:
+    """Return the steps taken from the top, and the one at which the walk ended, if there were children."""
+    taken: list[Step] = []
+    while step := compare(tree.children(taken[-1].best if taken else ""), effect):
+        if step.margin < margin:
+            return taken, step
+        taken.append(step)
+    return taken, None
+
+
+def compare(children: list[str], effect: pd.Series) -> Step | None:
+    """Compare siblings by effect; the runner-up is at least 0.5, and so is an only child's."""
+    known = effect.reindex(children).dropna().sort_values(ascending=False, kind="stable")
+    if known.empty:
+        return None
+    best, rest = known.index[0], known.iloc[1:]
+    lead = known.iloc[0] - max(NEUTRAL, rest.max() if len(rest) else NEUTRAL)
+    return Step(best, float(known.iloc[0]), float(lead), rest.index[0] if len(rest) else "")
+
+
+def _row(
+    tree: Hierarchy, group: str, effect: pd.Series, p: pd.Series, sets: dict[str, IndexedSet],
+    auc: np.ndarray, genes: pd.Index, margin: float,
+) -> dict[str, Any]:  # fmt: skip
+    taken, ended = walk(tree, effect, margin)
+    node = taken[-1].best if taken else ""
+    told = taken[-1] if taken else ended or Step("", np.nan, np.nan, "")
+    open_ended = ended is not None and len(tree.children(node)) > 1
+    label = (f"{node}, unresolved" if open_ended else node) if node else UNKNOWN
+    return {
+        "group": group,
+        "label": label,
+        "cl": (tree.nodes[node].cl if node else "") or UNKNOWN,
+        "level": len(taken),
+        "effect": told.effect,
+        "margin": told.margin,
+        "runner_up": told.runner_up,
+        "p": float(p.get(told.best, np.nan)),
+        "genes": _deciding(sets[told.best], auc, genes) if told.best else "",
+        "path": " > ".join(tree.path(node)) if node else "",
+        "below": ended.best if ended else "",
+        "margin_below": ended.margin if ended else np.nan,
+    }
+
+
+def _deciding(s: IndexedSet, auc: np.ndarray, genes: pd.Index) -> str:
+    """Return the genes that moved the effect most, with their AUC; "-" marks those that should be low."""
+    lead = np.concatenate((auc[s.up] - NEUTRAL, NEUTRAL - auc[s.down]))
+    names = [str(g) for g in genes[s.up]] + [f"-{g}" for g in genes[s.down]]
+    value = np.concatenate((auc[s.up], auc[s.down]))
+    best = [i for i in np.argsort(-lead, kind="stable")[:N_DECIDING] if lead[i] > 0]
+    return ", ".join(f"{names[i]} {value[i]:.2f}" for i in best)
+
+
+def _spread(values: list[str], codes: np.ndarray, index: pd.Index) -> pd.Series:
+    """Return each group's value for its cells, categorical; NaN for cells without a group."""
+    categories = list(dict.fromkeys(values))
+    place = np.array([categories.index(value) for value in values] + [-1])  # [-1] is for code -1
+    return pd.Series(pd.Categorical.from_codes(place[codes], categories), index=index)

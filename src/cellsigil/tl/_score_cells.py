@@ -1,0 +1,189 @@
+"""Score cells for gene signatures: all of them in one pass, as one sparse product."""
+
+from __future__ import annotations
+
+import logging
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import scipy.sparse as sp
+
+from cellsigil import _keys
+from cellsigil._core._scores import add_fixed, fixed_scale, project_rows
+from cellsigil._files import hdf5_names
+from cellsigil._matrix import Block, Rows, read_log, read_matrix, suggest
+from cellsigil._signature import SignatureSet
+from cellsigil.tl._signatures import coverage, index_sets, read_signatures, warn_few
+from cellsigil.tl.scores import METHODS, Genes, Method, Plan
+
+log = logging.getLogger(__name__)
+
+
+def score_cells(
+    adata: Any,
+    signatures: Any,
+    *,
+    method: str = "ans",
+    reference: SignatureSet | None = None,
+    layer: str | None = None,
+    rng: int | np.random.Generator = 0,
+    key_added: str = _keys.SCORE_SIGNATURES,
+) -> None:
+    """Score every cell for every signature.
+
+    Parameters
+    ----------
+    adata
+        Cells x genes, log-normalised.
+    signatures
+        Anything that `read_signatures` takes.
+    method
+        ``ans``: every gene against the 100 genes closest to it in mean expression (default; nothing is random).
+        ``ucell``: ranks within a cell, genes that are missing count as unexpressed. ``aucell``: area under the
+        recovery curve in the top 5 %, expected over the orders of ties. ``scanpy``: equal to
+        ``scanpy.tl.score_genes`` for a seed. ``zmean``: mean z-score. ``mean``. Weights are used by ``ans``,
+        ``zmean`` and ``mean``.
+    reference
+        A SignatureSet whose stored means and sds of the genes choose the controls (``ans``) or standardise
+        (``zmean``), so that a score does not depend on who else is in the data. Needs CP10K.
+    layer
+        Layer with the values; X otherwise.
+    rng
+        Seed of the ``scanpy`` method; the others draw nothing.
+    key_added
+        Key of the result.
+
+    Sets
+    ----
+    obsm[key_added]
+        DataFrame, a column per signature under its own name ("/" made "_"); up minus down for a signed one.
+        NaN where fewer than 3 genes were found (``ucell`` excepted), with a warning.
+    uns[key_added]
+        DataFrame by column of the above: signature (its own name), n_genes, n_found, n_up, n_down, missing,
+        method, seed.
+
+    Raises
+    ------
+    ValueError
+        No such method, nothing found, a value that is NaN, or values of the wrong scale.
+    """
+    if method not in METHODS:
+        msg = f"There is no method {method!r}. {suggest(method, METHODS)}"
+        raise ValueError(msg)
+    how = METHODS[method]
+    if reference is not None and not how.takes_reference:
+        msg = f"Method {method!r} takes no reference. Use 'ans' or 'zmean', or leave reference out."
+        raise ValueError(msg)
+    if "/" in key_added:
+        msg = f"key_added={key_added!r} holds a '/', which .h5ad can't store. Use another name."
+        raise ValueError(msg)
+    sets = read_signatures(signatures)
+    rows = (read_log if how.expects == "log" else read_matrix)(adata, layer)
+    genes = gene_statistics(rows, adata.var_names, how, reference)
+    indexed = index_sets(
+        sets,
+        pd.Index(genes.names),
+        var=adata.var,
+        present=None if reference is None else genes.present,
+    )
+    seed = int(rng.integers(2**31)) if isinstance(rng, np.random.Generator) else int(rng)
+    plan = how.prepare(indexed, genes, seed)
+    plan = plan._replace(weights=_onto(plan.weights, genes.names, adata.var_names))
+    scores = np.concatenate(list(rows.map(lambda block, _: apply(plan, block))))
+    warn_few(indexed, how.least)
+    for place, one in enumerate(indexed):
+        if one.n_found < how.least:
+            scores[:, place] = np.nan
+    names = hdf5_names(sets)
+    adata.obsm[key_added] = pd.DataFrame(
+        scores, index=adata.obs_names, columns=list(names.values())
+    )
+    table = coverage(indexed).assign(method=method, seed=seed)
+    table.index = pd.Index(list(names.values()))
+    adata.uns[key_added] = table
+    log.info("scored %d cells for %d signatures with %s", *scores.shape, method)
+
+
+def apply(plan: Plan, block: Block) -> np.ndarray:
+    """Return the scores of a block's cells, cells x signatures."""
+    weights = plan.weights
+    data = block.data
+    out = np.tile(plan.offset.astype(np.float64), (block.n_rows, 1))
+    if plan.transform is not None:
+        data, zero = plan.transform(block)
+        out += np.outer(zero, np.asarray(weights.sum(axis=0)).ravel())
+    project_rows(
+        data, block.indices, block.indptr,
+        weights.data, weights.indices, weights.indptr.astype(np.int64), out, 0, block.n_rows,
+    )  # fmt: skip
+    return out if plan.finish is None else plan.finish(out)
+
+
+def gene_statistics(
+    rows: Rows, names: pd.Index, how: Method, reference: SignatureSet | None
+) -> Genes:
+    """Return what the method may know of the genes, of the data or of the reference."""
+    if reference is not None:
+        _check_cp10k(rows)
+        var = reference.adata.var
+        mean, sd = (var[key].to_numpy(np.float64) for key in ("mean_log", "sd_log"))
+        known = np.isfinite(mean) & np.isfinite(sd)
+        own = np.asarray(reference.genes.astype(str), dtype=object)[known]
+        return Genes(
+            own, mean[known], sd[known], np.isin(own, np.asarray(names.astype(str), object))
+        )
+    own = np.asarray(names.astype(str), dtype=object)
+    present = np.ones(own.size, bool)
+    if how.statistics == "none":
+        return Genes(own, np.zeros(own.size), np.ones(own.size), present)
+    if how.statistics == "in_order":  # float64 sums in the order of storage: scanpy's own bits
+        block = rows.whole()
+        mean = np.bincount(block.indices, weights=block.data, minlength=own.size) / rows.shape[0]
+        return Genes(own, mean, np.ones(own.size), present)
+    return Genes(own, *exact_moments(rows), present)
+
+
+def exact_moments(rows: Rows) -> tuple[np.ndarray, np.ndarray]:
+    """Return mean and sd (ddof 1) of every column; the order of the rows cannot change a bit."""
+    n, n_genes = rows.shape
+    largest = rows.reduce(lambda b, _: float(np.abs(b.data).max(initial=0.0)), max) or 0.0
+
+    def total(center: np.ndarray, power: int, scale: float) -> np.ndarray:
+        def part(block: Block, _: int) -> np.ndarray:
+            sums = np.zeros(n_genes, np.int64)
+            add_fixed(block.data, block.indices, center, power, scale, sums)
+            return sums
+
+        return rows.reduce(part, np.add) / scale
+
+    mean = total(np.zeros(n_genes), 1, fixed_scale(largest, n)) / max(n, 1)
+    squares = total(mean, 2, fixed_scale(4 * largest**2, n))
+    squares += (n - rows.column_counts()) * mean**2
+    return mean, np.sqrt(squares / max(n - 1, 1))
+
+
+def _onto(weights: sp.csr_matrix, names: np.ndarray, genes: pd.Index) -> sp.csr_matrix:
+    """Return weights by name as weights by column of the data; a gene that is not there has weight 0."""
+    if names.size == len(genes) and (names == np.asarray(genes.astype(str), object)).all():
+        return weights
+    place = genes.astype(str).get_indexer(names)
+    entries = weights.tocoo()
+    kept = place[entries.row] >= 0
+    where = (place[entries.row[kept]], entries.col[kept])
+    return sp.csr_matrix((entries.data[kept], where), shape=(len(genes), weights.shape[1]))
+
+
+def _check_cp10k(rows: Rows) -> None:
+    """Refuse cells whose expm1 adds up to more than 10,000: the reference's controls are on that scale."""
+
+    def most(block: Block, _: int) -> float:
+        x = np.concatenate(([0.0], np.cumsum(np.expm1(block.data.astype(np.float64)))))
+        return float(np.diff(x[block.indptr]).max(initial=0.0))
+
+    if (largest := rows.reduce(most, max) or 0.0) > 10_100:
+        msg = (
+            f"A cell's expm1({rows.name}) adds up to {largest:.0f}; a reference holds log1p of counts per "
+            "10,000. Run cellsigil.pp.normalize(adata, target_sum=1e4)."
+        )
+        raise ValueError(msg)

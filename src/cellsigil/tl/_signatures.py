@@ -1,0 +1,291 @@
+"""Gene signatures: whatever a user holds them in, brought to one form and matched with the data's genes."""
+
+from __future__ import annotations
+
+import logging
+import re
+import warnings
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import pandas as pd
+
+from cellsigil._matrix import suggest
+from cellsigil._signature import SignatureSet
+
+log = logging.getLogger(__name__)
+
+N_FROM_SET = 50  # markers a type that a SignatureSet is read as
+_WAY = "Give a dict of name -> list of genes, a GMT file, a source/target table or a SignatureSet."
+
+
+@dataclass(frozen=True)
+class GeneSet:
+    """One signature: genes that should be high (``up``) and low (``down``), each with a positive weight."""
+
+    name: str
+    up: dict[str, float] = field(default_factory=dict)
+    down: dict[str, float] = field(default_factory=dict)
+
+    @property
+    def genes(self) -> list[str]:
+        """Return all genes, up first."""
+        return [*self.up, *self.down]
+
+
+class IndexedSet(NamedTuple):
+    """A `GeneSet` as positions in a list of genes; ``missing`` are those not in it."""
+
+    name: str
+    up: np.ndarray
+    up_weights: np.ndarray
+    down: np.ndarray
+    down_weights: np.ndarray
+    missing: tuple[str, ...]
+    n_missing_up: int
+    n_missing_down: int
+
+    @property
+    def n_found(self) -> int:
+        """Return the number of genes found."""
+        return self.up.size + self.down.size
+
+
+def read_signatures(signatures: Any) -> dict[str, GeneSet]:
+    """Read gene signatures from any of the forms in which they travel.
+
+    Parameters
+    ----------
+    signatures
+        One of:
+
+        - a dict: name -> list of genes; or -> ``{"up": [...], "down": [...]}``; or -> gene -> weight
+          (dict or Series; a negative weight means down);
+        - the path of a GMT file; ``<name>_UP`` and ``<name>_DN`` make one signed signature, empty
+          descriptions, blank lines, ``#`` comments and trailing tabs do no harm;
+        - a DataFrame ``source, target[, weight]`` (decoupler's network), or the path of one as .csv or .tsv;
+        - a SignatureSet, or the path of one (.h5ad): the best 50 markers of every type.
+
+    Returns
+    -------
+    Name -> `GeneSet`, in the order given. A gene named twice counts once.
+
+    Raises
+    ------
+    TypeError
+        The form is none of these, or a string stands where a list of genes is meant.
+    ValueError
+        No signatures, a missing value, a gene both up and down, or a weight that is not finite.
+    """
+    if isinstance(signatures, str | Path):
+        signatures = _from_path(Path(signatures))
+    if isinstance(signatures, SignatureSet):
+        signatures = _from_set(signatures)
+    elif isinstance(signatures, pd.DataFrame):
+        signatures = _from_network(signatures)
+    if not isinstance(signatures, Mapping):
+        msg = f"signatures is a {type(signatures).__name__}. {_WAY}"
+        raise TypeError(msg)
+    if not signatures:
+        msg = f"There are no signatures. {_WAY}"
+        raise ValueError(msg)
+    return {str(name): _gene_set(str(name), value) for name, value in signatures.items()}
+
+
+def index_sets(
+    signatures: dict[str, GeneSet],
+    genes: pd.Index,
+    *,
+    var: pd.DataFrame | None = None,
+    present: np.ndarray | None = None,
+) -> list[IndexedSet]:
+    """Match signatures with unique gene names; where none matches at all, say what the names look like.
+
+    ``present`` masks genes that count as missing, ``var`` is searched for the kind of name that would match.
+    """
+    if not genes.is_unique:
+        twice = genes[genes.duplicated()][0]
+        msg = f"var_names are not unique ({twice!r} occurs twice). Call adata.var_names_make_unique() first."
+        raise ValueError(msg)
+    place = {gene: i for i, gene in enumerate(genes.astype(str)) if present is None or present[i]}
+    indexed = [_index(gene_set, place) for gene_set in signatures.values()]
+    if not any(s.n_found for s in indexed):
+        wanted = [gene for gene_set in signatures.values() for gene in gene_set.genes]
+        raise ValueError(_nothing_found(wanted, genes, var))
+    return indexed
+
+
+def warn_few(indexed: Iterable[IndexedSet], least: int) -> None:
+    """Warn of signatures with fewer than ``least`` genes in the data."""
+    few = [s for s in indexed if s.n_found < least]
+    if few:
+        shown = ", ".join(f"{s.name!r} ({s.n_found})" for s in few[:10]) + ", ..." * (len(few) > 10)
+        msg = f"Fewer than {least} genes found, so the score is NaN: {shown}."
+        warnings.warn(msg, UserWarning, stacklevel=3)
+
+
+def coverage(indexed: Iterable[IndexedSet]) -> pd.DataFrame:
+    """Return a row per signature: genes asked for, found, and the names of those missing."""
+    rows = [
+        (s.name, s.n_found + len(s.missing), s.n_found, s.up.size, s.down.size, " ".join(s.missing))
+        for s in indexed
+    ]
+    columns = ["signature", "n_genes", "n_found", "n_up", "n_down", "missing"]
+    return pd.DataFrame(rows, columns=columns)
+
+
+def _index(gene_set: GeneSet, place: dict[str, int]) -> IndexedSet:
+    def side(weights: dict[str, float]) -> tuple[np.ndarray, np.ndarray, list[str]]:
+        found = [gene for gene in weights if gene in place]
+        return (
+            np.array([place[gene] for gene in found], np.int64),
+            np.array([weights[gene] for gene in found], np.float64),
+            [gene for gene in weights if gene not in place],
+        )
+
+    up, up_weights, no_up = side(gene_set.up)
+    down, down_weights, no_down = side(gene_set.down)
+    missing = tuple(no_up + no_down)
+    return IndexedSet(
+        gene_set.name, up, up_weights, down, down_weights, missing, len(no_up), len(no_down)
+    )
+
+
+def _gene_set(name: str, value: Any) -> GeneSet:
+    if isinstance(value, GeneSet):
+        return GeneSet(name, value.up, value.down)
+    if isinstance(value, pd.Series) and pd.api.types.is_numeric_dtype(value):
+        value = value.to_dict()
+    if isinstance(value, Mapping):
+        sides = {str(key).lower(): genes for key, genes in value.items()}
+        if set(sides) <= {"up", "down"}:
+            up, down = (_weighted(name, sides.get(side, ())) for side in ("up", "down"))
+        else:
+            both = _weighted(name, value)
+            up = {gene: w for gene, w in both.items() if w > 0}
+            down = {gene: -w for gene, w in both.items() if w < 0}
+    else:
+        up, down = _weighted(name, value), {}
+    if clash := sorted(set(up) & set(down)):
+        msg = f"Signature {name!r} has {clash[0]!r} both up and down. Take it out of one of them."
+        raise ValueError(msg)
+    if not up and not down:
+        msg = f"Signature {name!r} has no genes."
+        raise ValueError(msg)
+    return GeneSet(name, up, down)
+
+
+def _weighted(name: str, genes: Any) -> dict[str, float]:
+    """Return gene -> weight, in the order given, checked."""
+    if isinstance(genes, str | bytes):
+        msg = f"Signature {name!r} is the string {genes!r}; a list of genes is needed: [{genes!r}]."
+        raise TypeError(msg)
+    if not isinstance(genes, Iterable):
+        msg = f"Signature {name!r} is a {type(genes).__name__}; a list of genes is needed."
+        raise TypeError(msg)
+    if isinstance(genes, set | frozenset):
+        genes = sorted(genes, key=str)
+    pairs = genes.items() if isinstance(genes, Mapping) else ((gene, 1.0) for gene in genes)
+    out: dict[str, float] = {}
+    for gene, weight in pairs:
+        if not isinstance(gene, str):
+            kind = "a missing value" if pd.isna(gene) else f"{gene!r} ({type(gene).__name__})"
+            msg = f"Signature {name!r} holds {kind} where a gene name is needed. Drop it."
+            raise ValueError(msg)
+        if not np.isfinite(weight):
+            msg = f"Signature {name!r}: the weight of {gene!r} is {weight}; it must be finite."
+            raise ValueError(msg)
+        if gene.strip() and weight != 0:
+            out.setdefault(gene.strip(), float(weight))
+    return out
+
+
+def _from_path(path: Path) -> Any:
+    if not path.is_file():
+        msg = f"There is no file {path}. {_WAY}"
+        raise FileNotFoundError(msg)
+    if path.suffix == ".h5ad":
+        return SignatureSet.read(path)
+    if path.suffix in (".csv", ".tsv"):
+        return pd.read_csv(path, sep="\t" if path.suffix == ".tsv" else ",", comment="#")
+    return _from_gmt(path)
+
+
+def _from_gmt(path: Path) -> dict[str, dict[str, list[str]]]:
+    """Read name, description, genes; only tabs separate, the second field is never a gene."""
+    out: dict[str, dict[str, list[str]]] = {}
+    for number, line in enumerate(path.read_text(encoding="utf-8-sig").splitlines(), 1):
+        if not line.strip() or line.startswith("#"):
+            continue
+        name, *rest = (part.strip() for part in line.split("\t"))
+        genes = [gene for gene in rest[1:] if gene]
+        if not name or not rest:
+            msg = f"{path}, line {number} is no GMT (name, description, genes, separated by tabs): {line[:60]!r}."
+            raise ValueError(msg)
+        if not genes:
+            log.warning("%s, line %d: set %r has no genes and is left out", path, number, name)
+            continue
+        base, _, suffix = name.rpartition("_")
+        side = {"UP": "up", "DN": "down"}.get(suffix) if base else None
+        held = out.setdefault(base if side else name, {})
+        if side_or_up := held.get(side or "up"):
+            log.warning("%s, line %d: set %r again, its genes are added", path, number, name)
+            genes = side_or_up + genes
+        held[side or "up"] = genes
+    if not out:
+        msg = f"{path} holds no gene set (name, description, genes, separated by tabs)."
+        raise ValueError(msg)
+    return out
+
+
+def _from_network(table: pd.DataFrame) -> dict[str, dict[str, float]]:
+    for column in ("source", "target"):
+        if column not in table:
+            msg = f"The table of signatures has no column {column!r}. {suggest(column, table.columns)}"
+            raise ValueError(msg)
+    weights = table["weight"] if "weight" in table else np.ones(len(table))
+    out: dict[str, dict[str, float]] = {}
+    for source, target, weight in zip(table["source"], table["target"], weights):
+        if pd.isna(source):
+            msg = "The table of signatures has a row without a source. Drop it."
+            raise ValueError(msg)
+        out.setdefault(str(source), {}).setdefault(target, weight)
+    return out
+
+
+def _from_set(signature: SignatureSet) -> dict[str, list[str]]:
+    ranks = signature.layer("marker_rank")
+    best = {name: ranks[name].dropna().nsmallest(N_FROM_SET).index for name in signature.types}
+    return {name: [str(gene) for gene in genes] for name, genes in best.items() if len(genes)}
+
+
+def _nothing_found(wanted: list[str], genes: pd.Index, var: pd.DataFrame | None) -> str:
+    """Return the sentence for signatures of which no gene is in the data."""
+    here = [str(gene) for gene in genes[:2000]]
+    msg = (
+        f"None of the {len(set(wanted))} signature genes is in var_names: the signatures hold "
+        f"{_kind(wanted)} ({wanted[0]!r}), var_names {_kind(here)} ({here[0]!r})."
+        if here
+        else "There are no genes."
+    )
+    for column in [] if var is None else var.columns:
+        if len(set(wanted) & set(var[column].astype(str))):
+            return f"{msg} var[{column!r}] holds them: make it the var_names."
+    if {gene.upper() for gene in wanted} & {gene.upper() for gene in genes.astype(str)}:
+        return f"{msg} They differ in upper and lower case only: is one of them of another species?"
+    return f"{msg} Give both the same kind of name."
+
+
+def _kind(names: list[str]) -> str:
+    kinds = (
+        (r"ENS[A-Z]*G\d{6,}", "Ensembl ids"),
+        (r"\d+", "numbers (Entrez ids?)"),
+        (r"[A-Z][a-z]+[a-z0-9]*$", "symbols of mouse style"),
+    )
+    for pattern, kind in kinds:
+        if sum(bool(re.match(pattern, name)) for name in names) > len(names) / 2:
+            return kind
+    return "gene symbols"
