@@ -74,7 +74,7 @@ def rank_candidates(points, candidates, bound, slack, ids, squares, start, stop)
         ids[i, :] = i + n - 1  # the last turn of all: a sentinel that loses every tie
         for t in range(candidates.shape[1]):
             insert_nearest(points, i, np.int64(candidates[i, t]), ids[i], squares[i])
-        if candidates.shape[1] < n - 1 and squares[i, -1] > bound[i] - slack[i]:
+        if candidates.shape[1] < n - 1 and squares[i, -1] >= bound[i] - slack[i]:
             squares[i, :] = np.inf
             ids[i, :] = i + n - 1
             for j in range(n):

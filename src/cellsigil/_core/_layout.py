@@ -53,7 +53,7 @@ def move_vertices(
     for t in range(start, stop):
         i = phase + t * PHASES
         x, y = np.float64(here[i, 0]), np.float64(here[i, 1])
-        dice = scramble(scramble(seed + i) + epoch)
+        dice = scramble(scramble(scramble(seed) + i) + epoch)
         for k in range(indptr[i], indptr[i + 1]):
             if np.floor((epoch + 1) * rate[k]) == np.floor(epoch * rate[k]):
                 continue

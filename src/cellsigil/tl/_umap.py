@@ -44,7 +44,7 @@ def umap(
         Rounds of the descent; None means 500 up to 10,000 cells, 200 above.
     method
         "cellsigil": our kernel, same bits on any number of threads, started from the first two
-        principal components of what the graph was made from (spectral where that is gone);
+        principal components of what the graph was made from (spectral where that is gone, or wider than 200);
         "umap-learn": umap's own, started spectrally.
     rng
         Seed or generator.
@@ -97,12 +97,12 @@ def umap(
 
 
 def _representation(adata: AnnData, made_from: dict[str, Any]) -> np.ndarray | None:
-    """Return what the graph was made from, if it is still there and has two columns or more."""
+    """Return what the graph was made from, if it is still there and has 2 to 200 columns."""
     points = adata.obsm.get(made_from.get("use_rep", _keys.X_PCA))
     if points is None or sp.issparse(points) or np.ndim(points) != 2:
         return None
     points = np.asarray(points, dtype=np.float64)[:, : made_from.get("n_pcs")]
-    return points if points.shape[1] >= 2 and np.isfinite(points).all() else None
+    return points if 2 <= points.shape[1] <= 200 and np.isfinite(points).all() else None
 
 
 def _ours(
@@ -154,6 +154,12 @@ def _spectral(graph: sp.csr_matrix, seed: int) -> np.ndarray:
 def _umap_learn(
     graph: sp.csr_matrix, points: np.ndarray | None, a: float, b: float, rounds: int, seed: int
 ) -> np.ndarray:
+    if graph.shape[0] < 4 or not graph.nnz:
+        msg = (
+            f"umap-learn can't lay out {graph.shape[0]} cells with {graph.nnz // 2} edges. "
+            f"Use method='cellsigil'."
+        )
+        raise ValueError(msg)
     from umap.umap_ import simplicial_set_embedding
 
     # umap reads the data only to place the parts of a graph that is not connected

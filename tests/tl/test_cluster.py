@@ -1,0 +1,181 @@
+"""tl.cluster: Leiden on our graphs and scanpy's."""
+
+import random
+
+import anndata as ad
+import numpy as np
+import pandas as pd
+import pytest
+import scipy.sparse as sp
+
+from cellsigil import pp, tl
+
+
+def blobs(sizes=(30, 60, 60), d=5, seed=0):
+    rng = np.random.default_rng(seed)
+    points = np.vstack([rng.normal(size=(n, d)) + 30 * i for i, n in enumerate(sizes)])
+    adata = ad.AnnData(np.zeros((len(points), 1), np.float32))
+    adata.obsm["X_pca"] = points.astype(np.float32)
+    return adata
+
+
+def graph_of(matrix, key="connectivities"):
+    adata = ad.AnnData(np.zeros((matrix.shape[0], 1), np.float32))
+    adata.obsp[key] = sp.csr_matrix(matrix)
+    adata.uns["neighbors"] = {"connectivities_key": key, "distances_key": "d", "params": {}}
+    return adata
+
+
+@pytest.fixture(scope="module")
+def real(shared):
+    """pbmc3k with scanpy's PCA and our graph."""
+    sc = pytest.importorskip("scanpy")
+    adata = ad.read_h5ad(shared("pbmc3k_raw.h5ad"))
+    sc.pp.filter_genes(adata, min_cells=3)
+    sc.pp.normalize_total(adata, target_sum=1e4)
+    sc.pp.log1p(adata)
+    sc.pp.highly_variable_genes(adata, n_top_genes=2000)
+    adata = adata[:, adata.var["highly_variable"]].copy()
+    sc.pp.pca(adata, n_comps=30)
+    pp.neighbors(adata)
+    return adata
+
+
+def naive_modularity(graph, labels):
+    """Sum over pairs in one cluster of (A_ij - d_i d_j / 2m) / 2m."""
+    a = graph.toarray().astype(float)
+    degree, total = a.sum(1), a.sum()
+    same = labels[:, None] == labels[None, :]
+    return float(((a - np.outer(degree, degree) / total) * same).sum() / total)
+
+
+@pytest.mark.parametrize("flavor", ["igraph", "leidenalg"])
+def test_finds_blobs_and_numbers_them_by_size(flavor):
+    adata = blobs()
+    pp.neighbors(adata)
+    tl.cluster(adata, resolution=0.05, flavor=flavor)
+    labels = adata.obs["leiden"]
+    assert list(labels.cat.categories) == ["0", "1", "2"]
+    # 60 and 60 tie: the one whose first cell comes first is 0; the 30 come last
+    assert labels.tolist() == ["2"] * 30 + ["0"] * 60 + ["1"] * 60
+    want = naive_modularity(adata.obsp["connectivities"], labels.to_numpy().astype(str))
+    assert adata.uns["leiden"]["modularity"] == pytest.approx(want, abs=1e-6)
+    assert adata.uns["leiden"]["params"] == {
+        "resolution": 0.05, "random_state": 0, "n_iterations": 2, "flavor": flavor,
+    }  # fmt: skip
+
+
+def test_as_modular_as_scanpys(real):
+    sc = pytest.importorskip("scanpy")
+    ours, theirs = [], []
+    for seed in range(3):
+        tl.cluster(real, rng=seed, key_added="ours")
+        ours.append(real.uns["ours"]["modularity"])
+        sc.tl.leiden(
+            real, flavor="igraph", n_iterations=2, directed=False, random_state=seed, key_added="sc"
+        )
+        theirs.append(naive_modularity(real.obsp["connectivities"], real.obs["sc"].to_numpy("U")))
+    assert np.mean(ours) >= np.mean(theirs) - 1e-3
+    assert min(ours) >= np.median(theirs) - 1e-3
+    assert (np.diff(np.bincount(real.obs["ours"].cat.codes)) <= 0).all()
+    tl.cluster(real, flavor="leidenalg", key_added="ours")
+    assert real.uns["ours"]["modularity"] >= np.median(theirs) - 2e-3
+
+
+def test_same_labels_for_a_seed_and_igraphs_generator_restored(real):
+    tl.cluster(real, rng=5, key_added="a")
+    random.seed(1)
+    state = random.getstate()
+    tl.cluster(real, rng=5, key_added="b")
+    assert random.getstate() == state  # the user's generator is not drawn from ...
+    assert real.obs["a"].tolist() == real.obs["b"].tolist()
+    import igraph
+
+    igraph.Graph.Erdos_Renyi(n=50, p=0.5)
+    assert random.getstate() != state  # ... and igraph draws from it again
+    tl.cluster(real, rng=np.random.default_rng(0), key_added="c")
+    seed = real.uns["c"]["params"]["random_state"]
+    tl.cluster(real, rng=seed, key_added="a")
+    assert real.obs["a"].tolist() == real.obs["c"].tolist()
+
+
+def test_higher_resolution_more_clusters(real):
+    n = []
+    for resolution in (0.2, 1, 3):
+        tl.cluster(real, resolution=resolution, key_added="r")
+        n.append(real.obs["r"].nunique())
+    assert n[0] < n[1] < n[2]
+
+
+def test_scanpys_graphs_and_keys():
+    sc = pytest.importorskip("scanpy")
+    from sklearn.neighbors import KNeighborsTransformer
+
+    adata = blobs()
+    sc.pp.neighbors(adata, n_neighbors=10, use_rep="X_pca", key_added="theirs")
+    tl.cluster(adata, resolution=0.05, neighbors_key="theirs")
+    assert adata.obs["leiden"].nunique() == 3
+    transformer = KNeighborsTransformer(n_neighbors=10, metric="manhattan")
+    sc.pp.neighbors(adata, transformer=transformer, use_rep="X_pca")
+    tl.cluster(adata, resolution=0.05)
+    assert adata.obs["leiden"].nunique() == 3
+    with pytest.raises(KeyError, match="Did you mean 'theirs'"):
+        tl.cluster(adata, neighbors_key="their")
+    pp.neighbors(adata)
+    sc.tl.leiden(adata, flavor="igraph", n_iterations=2, directed=False, resolution=0.05)
+    assert adata.obs["leiden"].nunique() == 3
+
+
+@pytest.mark.parametrize("flavor", ["igraph", "leidenalg"])
+@pytest.mark.parametrize("n", [1, 3])
+def test_edgeless_graphs_leave_every_cell_alone(flavor, n):
+    adata = graph_of(np.eye(n))  # only self-loops
+    tl.cluster(adata, flavor=flavor)
+    assert adata.obs["leiden"].tolist() == [str(i) for i in range(n)]
+
+
+def test_three_cells_lone_cells_and_directed_graphs(tmp_path):
+    adata = ad.AnnData(np.zeros((3, 1), np.float32))
+    adata.obsm["X_pca"] = np.arange(9.0).reshape(3, 3)
+    with pytest.warns(UserWarning, match="every cell is linked"):
+        pp.neighbors(adata)
+    tl.cluster(adata)
+    assert len(adata.obs["leiden"]) == 3
+    one_way = np.zeros((6, 6))
+    one_way[1, 2] = one_way[4, 3] = 1.0
+    adata = graph_of(one_way)
+    tl.cluster(adata)
+    assert adata.obs["leiden"].tolist() == ["2", "0", "0", "1", "1", "3"]
+    before = adata.obsp["connectivities"].copy()
+    tl.cluster(adata, key_added="mine")
+    np.testing.assert_array_equal(adata.obsp["connectivities"].toarray(), before.toarray())
+    assert isinstance(adata.obs["mine"].dtype, pd.CategoricalDtype)
+    adata.write_h5ad(tmp_path / "a.h5ad")
+    back = ad.read_h5ad(tmp_path / "a.h5ad")
+    assert back.obs["mine"].tolist() == adata.obs["mine"].tolist()
+
+
+@pytest.mark.parametrize(
+    ("sentence", "arguments"),
+    [
+        *((f"resolution={r}: a number above 0", {"resolution": r}) for r in (0, -1.0, np.nan, np.inf)),
+        ("n_iterations=0: a whole number", {"n_iterations": 0}),
+        ("Did you mean 'leidenalg'", {"flavor": "leiden"}),
+        ("pass a whole number", {"rng": 1.5}),
+    ],
+)  # fmt: skip
+def test_errors_say_the_way_out(sentence, arguments):
+    with pytest.raises(ValueError, match=sentence):
+        tl.cluster(graph_of(np.ones((3, 3))), **arguments)
+
+
+def test_a_missing_or_broken_graph_is_said():
+    adata = graph_of(np.array([[0, 1.0], [np.nan, 0]]))
+    with pytest.raises(ValueError, match="holds nan at cell '1'"):
+        tl.cluster(adata)
+    del adata.obsp["connectivities"]
+    with pytest.raises(KeyError, match="names obsp\\['connectivities'\\], which is gone"):
+        tl.cluster(adata)
+    del adata.uns["neighbors"]
+    with pytest.raises(KeyError, match=r"Run cellsigil.pp.neighbors\(adata\) first"):
+        tl.cluster(adata)

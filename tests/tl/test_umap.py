@@ -1,0 +1,228 @@
+"""tl.umap: as good as umap-learn's, the same bits on any number of threads."""
+
+import warnings
+
+import anndata as ad
+import numpy as np
+import pytest
+import scipy.sparse as sp
+
+from cellsigil import pp, tl
+from cellsigil._core import _layout
+from cellsigil._core._jit import threads
+
+
+def cells(points, **kwargs):
+    adata = ad.AnnData(np.zeros((len(points), 1), np.float32))
+    adata.obsm["X_pca"] = np.asarray(points, np.float32)
+    with warnings.catch_warnings(action="ignore"):
+        pp.neighbors(adata, **kwargs)
+    return adata
+
+
+def blobs(sizes=(50, 60, 70), d=6, apart=10.0, seed=0):
+    rng = np.random.default_rng(seed)
+    return np.vstack([rng.normal(size=(n, d)) + apart * i for i, n in enumerate(sizes)])
+
+
+@pytest.fixture(scope="module")
+def real(shared):
+    """pbmc3k with scanpy's PCA and our graph."""
+    sc = pytest.importorskip("scanpy")
+    adata = ad.read_h5ad(shared("pbmc3k_raw.h5ad"))
+    sc.pp.filter_genes(adata, min_cells=3)
+    sc.pp.normalize_total(adata, target_sum=1e4)
+    sc.pp.log1p(adata)
+    sc.pp.highly_variable_genes(adata, n_top_genes=2000)
+    adata = adata[:, adata.var["highly_variable"]].copy()
+    sc.pp.pca(adata, n_comps=30)
+    pp.neighbors(adata)
+    return adata
+
+
+def test_the_curve_is_umap_learns():
+    from umap.umap_ import find_ab_params
+
+    for min_dist, spread in ((0.5, 1.0), (0.1, 1.0), (0.0, 1.0), (0.3, 2.0)):
+        np.testing.assert_allclose(
+            _layout.fit_curve(min_dist, spread), find_ab_params(spread, min_dist), rtol=1e-6
+        )
+
+
+def test_force_tables_mean_the_gradient():
+    a, b = _layout.fit_curve(0.5, 1.0)
+    attract, repel = _layout.force_tables(a, b)
+    for d in (0.05, 0.3, 1.0, 2.5, 10.0):
+        want = 2 * a * b * d ** (2 * b - 2) / (1 + a * d ** (2 * b))
+        assert _layout.pull(attract, d, 0.0) == pytest.approx(want, rel=2e-3)
+        want = 2 * b / ((0.001 + d * d) * (1 + a * d ** (2 * b)))
+        assert _layout.pull(repel, d, 0.0) == pytest.approx(want, rel=2e-2)
+
+
+def test_an_edge_acts_as_often_as_it_weighs():
+    rate = np.array([1.0, 0.5, 0.01, 0.37])
+    epochs = np.arange(1000)[:, None]
+    acts = np.floor((epochs + 1) * rate) != np.floor(epochs * rate)
+    np.testing.assert_allclose(acts.sum(axis=0), 1000 * rate, atol=1)
+
+
+def test_the_dice_are_even_and_the_same_without_jit():
+    dice = np.array([_layout.scramble(i) for i in range(20_000)])
+    assert dice.min() >= 0
+    assert dice.max() < 2**32
+    counts = np.bincount((dice * 50) >> 32, minlength=50)
+    assert ((counts - 400) ** 2 / 400).sum() < 100  # chi2 of 49 degrees of freedom
+    assert len(set(dice.tolist())) == 20_000
+    plain = getattr(_layout.scramble, "py_func", _layout.scramble)
+    assert [plain(i) for i in range(50)] == dice[:50].tolist()
+
+
+def test_trustworthy_as_umap_learns(real):
+    from sklearn.manifold import trustworthiness
+
+    points = real.obsm["X_pca"]
+    got = {}
+    for method in ("cellsigil", "umap-learn"):
+        tl.umap(real, method=method)
+        assert real.obsm["X_umap"].dtype == np.float32
+        got[method] = trustworthiness(points, real.obsm["X_umap"], n_neighbors=15)
+    assert got["cellsigil"] >= got["umap-learn"] - 0.01
+
+
+def test_same_bits_on_any_number_of_threads(real):
+    out = []
+    for n in (1, 2, 3):
+        with threads(n):
+            tl.umap(real, n_epochs=20, rng=4)
+        out.append(real.obsm["X_umap"].tobytes())
+    assert out[0] == out[1] == out[2]
+    tl.umap(real, n_epochs=20, rng=5)
+    assert out[0] != real.obsm["X_umap"].tobytes()
+
+
+def test_many_chunks_give_the_same_bits(monkeypatch):
+    adata = cells(blobs())
+    tl.umap(adata, n_epochs=30)
+    whole = adata.obsm["X_umap"].copy()
+    monkeypatch.setattr(_layout, "CHUNK", 7)
+    with threads(2):
+        tl.umap(adata, n_epochs=30)
+    np.testing.assert_array_equal(whole, adata.obsm["X_umap"])
+
+
+@pytest.mark.parametrize("method", ["cellsigil", "umap-learn"])
+def test_what_is_written_and_what_is_not(method, tmp_path):
+    adata = cells(blobs())
+    points, graph = adata.obsm["X_pca"].copy(), adata.obsp["connectivities"].copy()
+    tl.umap(adata, n_epochs=20, method=method, rng=np.random.default_rng(1), key_added="mine")
+    assert set(adata.obsm) == {"X_pca", "mine"}
+    params = adata.uns["mine"]["params"]
+    assert params["random_state"] == int(np.random.default_rng(1).integers(2**31 - 1))
+    assert (params["a"], params["b"]) == _layout.fit_curve(0.5, 1.0)
+    np.testing.assert_array_equal(points, adata.obsm["X_pca"])
+    np.testing.assert_array_equal(graph.data, adata.obsp["connectivities"].data)
+    adata.write_h5ad(tmp_path / "a.h5ad")
+    np.testing.assert_array_equal(
+        ad.read_h5ad(tmp_path / "a.h5ad").obsm["mine"], adata.obsm["mine"]
+    )
+
+
+def test_blobs_stay_whole_and_islands_near():
+    for apart in (10.0, 1e5):
+        adata = cells(blobs(apart=apart))
+        assert sp.csgraph.connected_components(adata.obsp["connectivities"])[0] == 3
+        for start in ("pca", "spectral"):
+            if start == "spectral":
+                del adata.obsm["X_pca"]
+            tl.umap(adata)
+            at = adata.obsm["X_umap"].astype(float)
+            assert np.isfinite(at).all()
+            assert np.ptp(at, axis=0).max() < 60
+            centres = [at[s].mean(axis=0) for s in (slice(50), slice(50, 110), slice(110, 180))]
+            for i in range(3):
+                for j in range(i):
+                    assert np.linalg.norm(centres[i] - centres[j]) > 2
+            for s, centre in zip((slice(50), slice(50, 110), slice(110, 180)), centres):
+                assert np.linalg.norm(at[s] - centre, axis=1).max() < 15
+
+
+def test_a_cell_without_edges_stays_near_its_start():
+    adata = cells(blobs())
+    graph = adata.obsp["connectivities"].tolil()
+    graph[5, :] = 0
+    graph[:, 5] = 0
+    adata.obsp["connectivities"] = graph.tocsr()
+    tl.umap(adata, n_epochs=1)
+    start = adata.obsm["X_umap"][5].copy()
+    tl.umap(adata)
+    np.testing.assert_array_equal(adata.obsm["X_umap"][5], start)
+    adata.obsp["connectivities"] = sp.csr_matrix(graph.shape)
+    tl.umap(adata)
+    assert (adata.obsm["X_umap"] >= 0).all()
+    assert (adata.obsm["X_umap"] <= 10).all()
+
+
+@pytest.mark.parametrize("n", [1, 2, 3, 9])
+@pytest.mark.parametrize("start", ["pca", "spectral"])
+def test_few_cells(n, start):
+    adata = cells(blobs((n,)))
+    if start == "spectral":
+        del adata.obsm["X_pca"]
+    tl.umap(adata)
+    assert adata.obsm["X_umap"].shape == (n, 2)
+    assert np.isfinite(adata.obsm["X_umap"]).all()
+    assert len(np.unique(adata.obsm["X_umap"], axis=0)) == n
+
+
+def test_identical_cells_part():
+    adata = cells(np.ones((100, 5)))
+    tl.umap(adata)
+    assert len(np.unique(adata.obsm["X_umap"], axis=0)) == 100
+    assert np.ptp(adata.obsm["X_umap"], axis=0).max() < 40
+
+
+def test_mixed_orders_with_scanpy(real):
+    sc = pytest.importorskip("scanpy")
+    import matplotlib.pyplot as plt
+
+    adata = real.copy()
+    tl.umap(adata, n_epochs=5)
+    tl.cluster(adata)
+    shown = sc.pl.umap(adata, color="leiden", show=False)
+    assert shown.collections
+    plt.close("all")
+    adata = cells(blobs())
+    sc.tl.umap(adata)  # on our graph
+    assert np.isfinite(adata.obsm["X_umap"]).all()
+    sc.pp.neighbors(adata, n_neighbors=10, use_rep="X_pca", key_added="theirs")
+    tl.umap(adata, neighbors_key="theirs", key_added="ours")
+    assert np.isfinite(adata.obsm["ours"]).all()
+
+
+@pytest.mark.parametrize("shape", [1, 3])
+def test_umap_learn_refuses_what_it_cannot_lay_out(shape):
+    adata = cells(blobs((shape,)))
+    with pytest.raises(ValueError, match="method='cellsigil'"):
+        tl.umap(adata, method="umap-learn")
+
+
+@pytest.mark.parametrize(
+    ("sentence", "arguments"),
+    [
+        ("min_dist=-1: a number from 0", {"min_dist": -1}),
+        ("min_dist=3.0: a number from 0 to below 3 \\* spread = 3", {"min_dist": 3.0}),
+        ("spread=0: a number above 0", {"spread": 0}),
+        ("spread=nan", {"spread": np.nan}),
+        ("n_epochs=0: a whole number", {"n_epochs": 0}),
+        ("Did you mean 'umap-learn'", {"method": "umap_learn"}),
+        ("pass a whole number", {"rng": None}),
+    ],
+)
+def test_errors_say_the_way_out(sentence, arguments):
+    with pytest.raises(ValueError, match=sentence):
+        tl.umap(cells(blobs((20,))), **arguments)
+
+
+def test_without_a_graph_it_says_so():
+    with pytest.raises(KeyError, match=r"Run cellsigil.pp.neighbors\(adata\) first"):
+        tl.umap(ad.AnnData(np.ones((5, 2), np.float32)))
