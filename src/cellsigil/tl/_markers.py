@@ -1,0 +1,350 @@
+"""Marker genes of groups of cells: one tidy table, and scanpy's form of it."""
+
+from __future__ import annotations
+
+import json
+import logging
+import warnings
+from collections.abc import Sequence
+from typing import Any, Literal, get_args
+
+import numpy as np
+import pandas as pd
+
+from cellsigil._keys import RANK_GENES_GROUPS
+from cellsigil._matrix import suggest
+from cellsigil.tl import _effects
+from cellsigil.tl._counting import count_against, count_pairs
+from cellsigil.tl._pvalues import log10_benjamini_hochberg, log10_two_sided, log10_two_sided_t
+from cellsigil.tl._stats import GroupStats, read_labelled, stats_for
+
+log = logging.getLogger(__name__)
+
+RankBy = Literal["auto", "auc", "auc_blocked", "balanced", "specific", "z", "log2fc", "cosg"]
+CIRCULAR = (
+    "P-values are circular if the groups were found in this same expression (clusters, also imported ones): "
+    "they then rank genes and test nothing. Labels from elsewhere can be declared with labels_independent=True."
+)
+
+
+def markers(
+    adata: Any,
+    groupby: str,
+    *,
+    sample_key: str | None = None,
+    layer: str | None = None,
+    reference: str = "rest",
+    groups: Sequence[str] | None = None,
+    rank_by: RankBy = "auto",
+    stats: GroupStats | None = None,
+    labels_independent: bool = False,
+    memory_budget: int = 1 << 30,
+    key_added: str = RANK_GENES_GROUPS,
+) -> pd.DataFrame:
+    """Rank every gene as a marker of every group.
+
+    Parameters
+    ----------
+    adata
+        Log-normalised expression, cells x genes. ``.raw`` is never read.
+    groupby
+        Column of ``obs`` with the groups.
+    sample_key
+        Column of ``obs`` with the samples (donors): adds the columns that are computed within samples
+        and averaged over them, which is what holds up in other donors.
+    layer
+        Layer to read instead of X.
+    reference
+        What a group is compared with: ``"rest"`` (all other cells), the name of one group, or
+        ``"pairwise"`` (the rest, and each other group in turn).
+    groups
+        Only these groups, in this order's category order; all are still compared with all cells.
+    rank_by
+        ``"auto"``: AUC, blocked by sample where there are samples. ``"balanced"``: sum of the ranks by AUC
+        and by COSG, both blocked. ``"specific"``: COSG, with ``reference="pairwise"`` its rank plus the
+        rank by ``auc_min``. ``"z"``: the order without correction for ties. Ties go by gene name.
+    stats
+        What `group_stats` gave for the same call, to save a pass.
+    labels_independent
+        Declare that the labels were not found in this expression, so that p-values test something.
+    memory_budget
+        Bytes that the reordered entries of the matrix may take at a time.
+    key_added
+        Key of ``uns`` for scanpy's form of the result.
+
+    Returns
+    -------
+    A row per group and gene, groups in category order, best gene first: ``group, gene, rank`` (1 = best);
+    ``auc``; ``z`` (corrected for ties) and ``z_raw``; ``t`` (Welch); ``log10_p`` and ``log10_padj`` (of z,
+    Benjamini-Hochberg per group); ``log2fc`` = log2((mean CP10K in + 1) / (mean CP10K out + 1)); ``pct_in,
+    pct_out, mean_in, mean_out`` (share of cells with the gene, mean log expression); ``cohen_d``; ``cosg``;
+    ``tau``. With samples: ``auc_blocked, cohen_d_blocked, cosg_blocked``, ``n_samples_pos`` (samples with
+    AUC above .5); with three or more also ``z_blocked, log10_p_blocked`` (van Elteren's blocked Wilcoxon,
+    against the rest) and ``log10_p_samples`` (t-test of the samples' log2 fold changes, paired by sample).
+    With ``"pairwise"``: ``auc_min, auc_median, auc_mean, auc_rank`` over the other groups.
+    A group of fewer than two cells has NaN and no rank.
+
+    Raises
+    ------
+    KeyError
+        No such column, layer, group or reference.
+    ValueError
+        The values are no log-normalised expression, gene names are not unique, there is one group only,
+        or ``stats`` are of something else.
+
+    Sets
+    ----
+    ``uns[key_added]``: names, scores (z), pvals, pvals_adj, logfoldchanges and params as scanpy's Wilcoxon
+    test leaves them, in our order; our own parameters as JSON under ``cellsigil``.
+
+    References
+    ----------
+    Lun A (2023), scran.chan / scoreMarkers, for the pairwise summaries; van Elteren P (1960), Bull Inst
+    Int Stat 37:351; Yanai I et al. (2005), Bioinformatics 21:650 (tau).
+    """
+    _check_rank_by(rank_by, sample_key)
+    stats = stats_for(
+        adata, groupby, sample_key=sample_key, layer=layer, stats=stats, memory_budget=memory_budget
+    )
+    versus = _reference_index(stats, reference)
+    rows = _chosen(stats, groups, versus)
+    columns = _columns(stats, versus)
+    if versus is not None or reference == "pairwise":
+        columns |= _other_arms(adata, stats, versus, memory_budget)
+    columns |= _p_values(columns)
+    rank = _rank(columns, rank_by, stats, rows)
+    params = {
+        "groupby": groupby, "sample_key": sample_key, "layer": layer, "reference": reference,
+        "rank_by": rank_by, "labels_independent": labels_independent,
+        "note": "" if labels_independent else CIRCULAR,
+    }  # fmt: skip
+    table = _tidy(columns, rank, stats, rows)
+    table.attrs = dict(params)
+    adata.uns[key_added] = _for_scanpy(table, params)
+    log.info("markers: %d groups x %d genes by %s", len(rows), len(stats.genes), rank_by)
+    return table
+
+
+def _check_rank_by(rank_by: str, sample_key: str | None) -> None:
+    if rank_by not in get_args(RankBy):
+        msg = f"rank_by={rank_by!r} is no ranking. {suggest(rank_by, get_args(RankBy))}"
+        raise ValueError(msg)
+    if rank_by == "auc_blocked" and sample_key is None:
+        msg = "rank_by='auc_blocked' needs samples. Name their column with sample_key=, or use rank_by='auc'."
+        raise ValueError(msg)
+
+
+def _reference_index(stats: GroupStats, reference: str) -> int | None:
+    """Return which group is the reference, None for the rest."""
+    if reference in ("rest", "pairwise"):
+        return None
+    if str(reference) not in stats.groups:
+        known = ["rest", "pairwise", *stats.groups]
+        msg = f"reference={reference!r} is no group of obs[{stats.groupby!r}]. {suggest(reference, known)}"
+        raise KeyError(msg)
+    return stats.groups.index(str(reference))
+
+
+def _chosen(stats: GroupStats, groups: Sequence[str] | None, versus: int | None) -> list[int]:
+    """Return the groups to report, in category order, without the reference."""
+    if isinstance(groups, str):
+        groups = [groups]
+    for group in groups or []:
+        if str(group) not in stats.groups:
+            msg = f"No group {group!r} in obs[{stats.groupby!r}]. {suggest(group, stats.groups)}"
+            raise KeyError(msg)
+    wanted = set(stats.groups if groups is None else map(str, groups))
+    rows = [g for g, name in enumerate(stats.groups) if name in wanted and g != versus]
+    if not rows:
+        msg = f"groups={list(groups or [])!r} leaves no group to compare. Name one besides the reference."
+        raise ValueError(msg)
+    return rows
+
+
+def _columns(stats: GroupStats, versus: int | None) -> dict[str, np.ndarray]:
+    """Return every column that needs no further look at the matrix, each (G, genes)."""
+    arm = _effects.arm_of_all(stats)
+    rest = arm.among(versus)
+    linear = _effects.arm_of_linear(stats)
+    detected = _effects.Arm(arm.n, stats.detected / np.maximum(arm.n, 1)[:, None], arm.squares * 0)
+    out = {"auc": stats.auc, "z": stats.u_z, "z_raw": stats.z_raw}
+    if stats.sample_key is not None:
+        out |= {"auc_blocked": stats.auc_blocked, "n_samples_pos": (stats.auc_sample > 0.5).sum(1)}
+        out |= _effects.blocked_effects(stats, versus)
+    if len(stats.samples) >= 3 and versus is None:
+        out |= {"z_blocked": stats.z_blocked, "log10_p_blocked": log10_two_sided(stats.z_blocked)}
+    if len(stats.samples) >= 3:
+        out["log10_p_samples"] = _paired_test(stats, versus)
+    few = np.where(arm.n < 2, np.nan, 1.0)[:, None]
+    alone = {
+        "t": _effects.welch_t(arm, rest),
+        "log2fc": np.log2((linear.mean + 1) / (linear.among(versus).mean + 1)),
+        "pct_in": detected.mean,
+        "pct_out": detected.among(versus).mean,
+        "mean_in": arm.mean,
+        "mean_out": rest.mean,
+        "cohen_d": _effects.cohen_d(arm, rest),
+        "cosg": _effects.cosg(arm),
+        "tau": np.broadcast_to(_effects.tau(stats), stats.mean.shape),
+    }
+    return out | {name: few * values for name, values in alone.items()}
+
+
+def _paired_test(stats: GroupStats, versus: int | None) -> np.ndarray:
+    """Return log10 p of a one-sample t-test of the log2 fold changes of each group's samples."""
+    change, usable = _effects.paired_log2fc(stats, versus)
+    out = np.full(stats.mean.shape, np.nan)
+    for g, keep in enumerate(usable):
+        n = int(keep.sum())
+        if n >= 3:
+            own = change[g, keep]
+            with np.errstate(divide="ignore", invalid="ignore"):
+                t = own.mean(axis=0) / (own.std(axis=0, ddof=1) / np.sqrt(n))
+            out[g] = np.where((own == 0).all(axis=0), 0.0, log10_two_sided_t(t, n - 1))
+    return out
+
+
+def _other_arms(
+    adata: Any, stats: GroupStats, versus: int | None, memory_budget: int
+) -> dict[str, np.ndarray]:
+    """Return the columns that need another pass: against one group, or pairwise."""
+    with warnings.catch_warnings(action="ignore"):  # said by group_stats
+        data = read_labelled(adata, stats.groupby, stats.sample_key, stats.layer)
+    if versus is None:
+        return _pair_summaries(np.concatenate(list(data.by_genes(count_pairs, memory_budget))))
+    parts = list(data.by_genes(count_against, memory_budget, versus))
+    found = {name: np.concatenate([part[name] for part in parts], axis=-1) for name in parts[0]}
+    out = {"auc": found["auc"], "z": found["u_z"], "z_raw": found["z_raw"]}
+    if stats.sample_key is not None:
+        positive = (found["auc_sample"] > 0.5).sum(axis=1)
+        out |= {"auc_blocked": found["auc_blocked"], "n_samples_pos": positive}
+    return out
+
+
+def _pair_summaries(auc: np.ndarray) -> dict[str, np.ndarray]:
+    """Summarise (genes, G, G): ``auc_rank`` is a gene's best rank in any pair, ties sharing the best."""
+    with warnings.catch_warnings(action="ignore"):  # a group without any pair: NaN
+        out = {
+            "auc_min": np.nanmin(auc, axis=2).T,
+            "auc_median": np.nanmedian(auc, axis=2).T,
+            "auc_mean": np.nanmean(auc, axis=2).T,
+        }
+    best = np.full(auc.shape[1::-1], np.inf)
+    for g in range(auc.shape[1]):
+        for h in range(auc.shape[1]):
+            if np.isfinite(auc[0, g, h]):
+                ascending = np.sort(auc[:, g, h])
+                above = auc.shape[0] - np.searchsorted(ascending, auc[:, g, h], side="right")
+                best[g] = np.minimum(best[g], above + 1)
+    return out | {"auc_rank": np.where(np.isfinite(best), best, np.nan)}
+
+
+def _p_values(columns: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+    log10_p = log10_two_sided(columns["z"])
+    return {"log10_p": log10_p, "log10_padj": log10_benjamini_hochberg(log10_p)}
+
+
+def _rank(
+    columns: dict[str, np.ndarray], rank_by: str, stats: GroupStats, rows: list[int]
+) -> np.ndarray:
+    """Return the rank of each gene in each group (G, genes), 1 = best, NaN where there is no score."""
+    auc = _blocked_or_pooled(columns, "auc", stats, rows)
+    cosg = _blocked_or_pooled(columns, "cosg", stats, rows)
+    if rank_by == "balanced":
+        score = -_places(auc) - _places(cosg)
+    elif rank_by == "specific" and "auc_min" in columns:
+        score = -_places(cosg) - _places(columns["auc_min"])
+    elif rank_by in ("specific", "cosg"):
+        score = cosg if rank_by == "specific" else columns["cosg"]
+    elif rank_by in ("auto", "auc_blocked"):
+        score = auc
+    else:
+        score = columns["z_raw" if rank_by == "z" else rank_by]
+    by_name = np.argsort(np.argsort(stats.genes.astype(str).to_numpy(dtype=object), kind="stable"))
+    out = np.full(score.shape, np.nan)
+    for g in rows:
+        order = np.lexsort((by_name, -score[g]))
+        out[g, order] = np.arange(1, order.size + 1)
+    return np.where(np.isnan(score), np.nan, out)
+
+
+def _blocked_or_pooled(
+    columns: dict[str, np.ndarray], name: str, stats: GroupStats, rows: list[int]
+) -> np.ndarray:
+    """Return the blocked column; a group that no sample holds enough cells of keeps the pooled one."""
+    if f"{name}_blocked" not in columns:
+        return columns[name]
+    blocked = columns[f"{name}_blocked"]
+    absent = np.isnan(blocked).all(axis=1)
+    pooled = absent & ~np.isnan(columns[name]).all(axis=1)
+    if name == "auc" and pooled[rows].any():
+        names = ", ".join(repr(stats.groups[g]) for g in rows if pooled[g])
+        msg = (
+            f"No sample of obs[{stats.sample_key!r}] has 3 cells of {names} and 3 to compare them with: "
+            f"ranked by the pooled AUC instead, which mixes samples."
+        )
+        warnings.warn(msg, UserWarning, stacklevel=4)
+    return np.where(pooled[:, None], columns[name], blocked)
+
+
+def _places(score: np.ndarray) -> np.ndarray:
+    """Return the place of each gene, 1 = highest score, ties sharing their mean place."""
+    return pd.DataFrame(score.T).rank(ascending=False).to_numpy().T
+
+
+def _tidy(
+    columns: dict[str, np.ndarray], rank: np.ndarray, stats: GroupStats, rows: list[int]
+) -> pd.DataFrame:
+    """Return a row per group and gene, best first; genes without a rank by name."""
+    first = [
+        "auc", "auc_blocked", "z", "z_raw", "t", "log10_p", "log10_padj", "log2fc", "pct_in", "pct_out",
+        "mean_in", "mean_out", "cohen_d", "cohen_d_blocked", "cosg", "cosg_blocked", "tau", "n_samples_pos",
+    ]  # fmt: skip
+    names = [name for name in first if name in columns]
+    names += [name for name in columns if name not in first]
+    genes = stats.genes.astype(str).to_numpy(dtype=object)
+    by_name = np.argsort(genes, kind="stable")
+    order = [by_name[np.argsort(rank[g][by_name], kind="stable")] for g in rows]
+    data: dict[str, Any] = {
+        "group": np.repeat(np.array([stats.groups[g] for g in rows], dtype=object), len(genes)),
+        "gene": np.concatenate([genes[places] for places in order]),
+        "rank": np.concatenate([rank[g][places] for g, places in zip(rows, order)]),
+    }
+    if not np.isnan(data["rank"]).any():
+        data["rank"] = data["rank"].astype(np.int64)
+    for name in names:
+        data[name] = np.concatenate([columns[name][g][places] for g, places in zip(rows, order)])
+    return pd.DataFrame(data)
+
+
+def _for_scanpy(table: pd.DataFrame, params: dict[str, Any]) -> dict[str, Any]:
+    """Return what ``sc.tl.rank_genes_groups`` would leave in uns; groups without a rank are left out."""
+    reference = params["reference"]
+    out: dict[str, Any] = {
+        "params": {
+            "groupby": params["groupby"],
+            "reference": "rest" if reference == "pairwise" else reference,
+            "method": "wilcoxon",
+            "use_raw": False,
+            "layer": params["layer"],
+            "corr_method": "benjamini-hochberg",
+        },
+        "cellsigil": json.dumps(params, ensure_ascii=False),
+    }
+    ranked = {
+        name: part
+        for name, part in table.groupby("group", sort=False)
+        if part["rank"].notna().all()
+    }
+    fields = {
+        "names": ("O", lambda part: part["gene"].to_numpy(dtype=object)),
+        "scores": ("float32", lambda part: part["z"].to_numpy()),
+        "pvals": ("float64", lambda part: 10.0 ** part["log10_p"].to_numpy()),
+        "pvals_adj": ("float64", lambda part: 10.0 ** part["log10_padj"].to_numpy()),
+        "logfoldchanges": ("float32", lambda part: part["log2fc"].to_numpy()),
+    }
+    for field, (dtype, values) in fields.items():
+        out[field] = np.rec.fromarrays(
+            [values(part) for part in ranked.values()], dtype=[(name, dtype) for name in ranked]
+        )
+    return out
