@@ -91,14 +91,12 @@ def pca(
             f"'highly_variable'."
         )
         raise ValueError(msg)
-    place = np.full(adata.n_vars, -1, np.int64)
-    place[genes] = np.arange(genes.size)
     decompose = _by_genes if genes.size <= adata.n_obs else _by_cells
     with threadpool_limits(1, user_api="blas"):  # the same bits on any number of threads
-        mean, variance, loadings, total = decompose(rows, place, genes, int(n_comps))
+        mean, variance, loadings, total = decompose(rows, genes, int(n_comps))
     largest = np.abs(loadings).argmax(axis=0)
     loadings = loadings * np.where(loadings[largest, np.arange(n_comps)] < 0, -1.0, 1.0)
-    scores = _project(rows, place, np.ascontiguousarray(loadings), mean @ loadings)
+    scores = _project(rows, _places(rows, genes), np.ascontiguousarray(loadings), mean @ loadings)
 
     full = np.zeros((adata.n_vars, n_comps))
     full[genes] = loadings
@@ -142,10 +140,18 @@ def _chosen(adata: AnnData, mask_var: str | None) -> np.ndarray:
     return genes
 
 
+def _places(rows: Rows, genes: np.ndarray) -> np.ndarray:
+    """Return the position of each gene among the chosen ones, -1 where it was not."""
+    place = np.full(rows.shape[1], -1, np.int64)
+    place[genes] = np.arange(genes.size)
+    return place
+
+
 def _by_genes(
-    rows: Rows, place: np.ndarray, genes: np.ndarray, n_comps: int
+    rows: Rows, genes: np.ndarray, n_comps: int
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray, float]:
     """Return gene means, variances and loadings of the components, and the total variance."""
+    place = _places(rows, genes)
 
     def partial(block: Block, _: int) -> tuple[np.ndarray, np.ndarray, bool]:
         products = np.zeros((genes.size, genes.size))
@@ -173,7 +179,7 @@ def _by_genes(
 
 
 def _by_cells(
-    rows: Rows, place: np.ndarray, genes: np.ndarray, n_comps: int
+    rows: Rows, genes: np.ndarray, n_comps: int
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray, float]:
     """Do as `_by_genes` by the cells x cells Gram matrix: for fewer cells than genes."""
     block = rows.whole()

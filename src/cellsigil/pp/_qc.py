@@ -173,11 +173,11 @@ def _one_set(key: str, genes: Sequence[str] | np.ndarray, names: list[pd.Series]
     if isinstance(genes, str):
         msg = f"gene_sets[{key!r}] is the string {genes!r}: a list of gene names is needed, [{genes!r}]."
         raise ValueError(msg)
-    if getattr(genes, "dtype", None) == bool:
+    if getattr(genes, "dtype", None) in (np.dtype(bool), "boolean"):
         if len(genes) != len(names[0]):
             msg = f"gene_sets[{key!r}] has {len(genes)} entries for {len(names[0])} genes."
             raise ValueError(msg)
-        return np.asarray(genes)
+        return np.asarray(genes, bool)
     wanted = set(genes)
     mask = _any(names, wanted.__contains__)
     if not mask.any():
