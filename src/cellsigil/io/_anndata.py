@@ -1,0 +1,184 @@
+"""AnnData files: h5ad of any age, and zarr stores; as they are in the file, checked before use."""
+
+from __future__ import annotations
+
+import logging
+import warnings
+from pathlib import Path
+from typing import Any
+
+import anndata as ad
+import h5py
+import numpy as np
+import scipy.sparse as sp
+
+from cellsigil import _keys
+from cellsigil._matrix import LARGEST_EXACT, as_rows
+from cellsigil.io._errors import ReadError, reading
+
+log = logging.getLogger(__name__)
+_WAY_OUT = "Copy it again, or write it anew from its source."
+
+
+def read_h5ad(path: Path) -> ad.AnnData:
+    """Read an h5ad: cells, genes, order and names as they are; counts are added to the layers.
+
+    Raises
+    ------
+    ReadError
+        The file is damaged, or a matrix's structure is broken.
+    """
+    with reading(path, "an .h5ad", _WAY_OUT):
+        with h5py.File(path, "r") as file:
+            _check_lengths(file, path)
+        adata = ad.read_h5ad(path)
+    return _finish(adata, path)
+
+
+def read_zarr(path: Path) -> ad.AnnData:
+    """Read an AnnData zarr store.
+
+    Raises
+    ------
+    ReadError
+        zarr is not installed, the store is damaged, or it holds no AnnData.
+    """
+    try:
+        import zarr  # noqa: F401
+    except ImportError as error:
+        msg = f"{path} is a zarr store, and zarr is not installed: pip install 'cellsigil[scale]'."
+        raise ReadError(msg) from error
+    with reading(path, "an AnnData zarr store", _WAY_OUT):
+        adata = ad.read_zarr(path)
+    if not isinstance(adata, ad.AnnData):
+        msg = f"{path} is a zarr store, but holds {type(adata).__name__} and no AnnData. Name the store of the cells."
+        raise ReadError(msg)
+    return _finish(adata, path)
+
+
+def _check_lengths(file: h5py.File, path: Path) -> None:
+    """Refuse shapes and row starts that lie, before scipy builds anything on them."""
+    n = {}
+    for axis in ("obs", "var"):
+        table = file.get(axis)
+        if table is None:
+            msg = f"{path} is HDF5, but has no {axis!r} table, so it is no AnnData. {_WAY_OUT}"
+            raise ReadError(msg)
+        if isinstance(table, h5py.Dataset):  # anndata before 0.7: one compound dataset
+            n[axis] = table.shape[0]
+        else:
+            index = table.attrs.get("_index", "_index")
+            index = index.decode() if isinstance(index, bytes) else index
+            n[axis] = _length(table[index])
+    where = {"X": file.get("X")}
+    if isinstance(file.get("layers"), h5py.Group):
+        where |= {f"layers[{key!r}]": value for key, value in file["layers"].items()}
+    for name, stored in where.items():
+        shape = _stored_shape(stored, f"{path}: {name}")
+        if shape is not None and shape != (n["obs"], n["var"]):
+            msg = (
+                f"{path}: {name} is {shape[0]} x {shape[1]}, but there are {n['obs']} cells in obs and "
+                f"{n['var']} genes in var. The file is damaged or was put together wrongly. {_WAY_OUT}"
+            )
+            raise ReadError(msg)
+
+
+def _length(index: Any) -> int:
+    return index["values"].shape[0] if isinstance(index, h5py.Group) else index.shape[0]
+
+
+def _stored_shape(stored: Any, name: str) -> tuple[int, int] | None:
+    """Return the shape of a stored matrix; a sparse one's row starts are checked on the way."""
+    if isinstance(stored, h5py.Dataset):
+        return tuple(stored.shape) if stored.ndim == 2 else None
+    if not isinstance(stored, h5py.Group) or "indptr" not in stored:
+        return None
+    shape = stored.attrs.get("shape", stored.attrs.get("h5sparse_shape"))
+    kind = stored.attrs.get("encoding-type", stored.attrs.get("h5sparse_format", "csr"))
+    kind = kind.decode() if isinstance(kind, bytes) else str(kind)
+    rows, columns = (int(n) for n in shape)
+    indptr = stored["indptr"][:]
+    sizes = stored["indices"].shape[0], stored["data"].shape[0]
+    n_major = columns if kind.startswith("csc") else rows
+    falls = np.flatnonzero(np.diff(indptr) < 0)
+    if indptr.size != n_major + 1 or falls.size or indptr[0] != 0 or indptr[-1] > min(sizes):
+        found = f"decreases at {falls[0]}" if falls.size else f"has {indptr.size} entries"
+        msg = (
+            f"{name} is a broken sparse matrix: indptr {found}, where {n_major + 1} rising ones up to "
+            f"{min(sizes)} are needed. {_WAY_OUT}"
+        )
+        raise ReadError(msg)
+    return rows, columns
+
+
+def _finish(adata: ad.AnnData, path: Path) -> ad.AnnData:
+    """Check every matrix's structure, and keep the counts of X in the layers."""
+    raw = [] if adata.raw is None else [("raw.X", adata.raw.X, adata.raw.var_names)]
+    layers = [(f"layers[{key!r}]", value, adata.var_names) for key, value in adata.layers.items()]
+    for name, matrix, genes in [("X", adata.X, adata.var_names), *layers, *raw]:
+        if matrix is None:
+            continue
+        _check_structure(matrix, f"{path}: {name}")
+        if name == "X" or name == f"layers[{_keys.COUNTS!r}]":
+            _look_at_values(matrix, f"{path}: {name}", adata.obs_names, genes)
+    if _keys.COUNTS not in adata.layers and adata.X is not None:
+        counts = counts_of(adata.X)
+        if counts is not None:
+            adata.layers[_keys.COUNTS] = counts
+        elif adata.raw is not None and counts_of(adata.raw.X) is not None:
+            log.info("%s: X holds no counts, but .raw does: adata = adata.raw.to_adata()", path)
+    return adata
+
+
+def counts_of(matrix: Any) -> sp.csr_matrix | None:
+    """Return a matrix's counts as its own canonical CSR, float32 where exact; None if it holds none."""
+    try:
+        block = as_rows(matrix, expects="counts").whole()
+    except ValueError:
+        return None
+    out = block.to_scipy()
+    exact = out.data.max(initial=0) <= LARGEST_EXACT
+    return out.astype(np.float32 if exact else np.float64, copy=True)
+
+
+def _check_structure(matrix: Any, name: str) -> None:
+    """Look at the indices of a sparse matrix before anything walks on them."""
+    if not sp.issparse(matrix) or matrix.format not in ("csr", "csc"):
+        return
+    indices = matrix.indices
+    n_minor = matrix.shape[1] if matrix.format == "csr" else matrix.shape[0]
+    if indices.size and (indices.min() < 0 or indices.max() >= n_minor):
+        wrong = indices[(indices < 0) | (indices >= n_minor)][0]
+        msg = (
+            f"{name} is a broken sparse matrix: it holds index {wrong}, but only 0 to {n_minor - 1} "
+            f"exist. {_WAY_OUT}"
+        )
+        raise ReadError(msg)
+
+
+def _look_at_values(matrix: Any, name: str, cells: Any, genes: Any) -> None:
+    """Warn of values that are not finite, and of a few odd ones among whole numbers (a damaged file)."""
+    values = matrix.data if sp.issparse(matrix) else np.asarray(matrix)
+    if values.dtype.kind != "f":
+        return
+    finite = np.isfinite(values)
+    odd = ~finite
+    odd |= (values < 0) | (values != np.floor(values))
+    n_odd = int(odd.sum())
+    damaged = 0 < n_odd <= max(1, values.size // 1000) and values.size > 100
+    if not damaged and finite.all():
+        return
+    entries = matrix.tocoo() if sp.issparse(matrix) else None
+    worst = odd if finite.all() else ~finite
+    k = int(np.flatnonzero(worst.ravel())[0])
+    if entries is None:
+        i, j = np.unravel_index(k, values.shape)
+    else:
+        i, j = entries.row[k], entries.col[k]
+    seen = "whole numbers but for" if damaged else "numbers, and"
+    message = (
+        f"{name} holds {seen} {int(worst.sum())} values like {values.ravel()[k]:g} at cell "
+        f"{str(cells[i])!r}, gene {str(genes[j])!r}. The file may be damaged: compare its checksum "
+        f"with the source's, or set these values right before going on."
+    )
+    warnings.warn(message, UserWarning, stacklevel=2)
