@@ -22,6 +22,7 @@ from simulate_cells import (
     draw_cells,
     draw_donor,
     draw_platform,
+    draw_programmes,
     estimate_profiles,
 )
 
@@ -85,10 +86,11 @@ def main(source: str, out: Path) -> None:
     mean_fractions = np.array([share[name] for name in profiles.types])
     mean_fractions /= mean_fractions.sum()
 
+    loadings = draw_programmes(profiles, vary, rng)
     sheet, cells = [], []
     for i in range(1, N_DONORS + 1):
         donor = draw_donor(f"donor{i}", profiles, mean_fractions, vary, rng)
-        counts, kind = draw_cells(donor, profiles, N_CELLS, vary, rng)
+        counts, kind = draw_cells(donor, profiles, loadings, N_CELLS, vary, rng)
         barcodes = [barcode(rng) for _ in range(N_CELLS)]
         write_10x_h5(out / f"{donor.name}.h5", counts, profiles.genes, barcodes)
         sheet.append({"path": f"{donor.name}.h5", "sample": donor.name, "batch": f"run{1 + i % 2}"})

@@ -35,7 +35,12 @@ class Variation:
     capture: float = 0.25  # a donor's capture efficiency
     content: float = 0.08  # a donor's RNA content per type
     overdispersion: float = 0.15  # gamma-Poisson: variance = mean + overdispersion * mean^2
-    towards_related: float = 0.06  # mean share of a cell's profile borrowed from the related type
+    towards_related: float = 0.08  # mean share of a cell's profile borrowed from the related type
+    programmes: int = 8  # gene programmes (activation, stress ...) that run through all types
+    programme_genes: float = 0.04  # share of genes in a programme
+    programme: float = (
+        0.35  # a programme's effect on a gene of it, per sd of its activity in a cell
+    )
     ambient: float = 0.03  # share of a cell's counts that comes from the soup
     damaged: float = 0.03  # share of cells that leaked: few counts, many of them mitochondrial
     platform: float = 0.5  # gene-wise difference between cells and bulk
@@ -87,13 +92,21 @@ def draw_donor(
     return Donor(name, share, content, fractions, float(np.exp(rng.normal(0, vary.capture))))
 
 
+def draw_programmes(profiles: Profiles, vary: Variation, rng) -> np.ndarray:
+    """Draw the effect of each programme on each gene (n_programmes, n_genes); most genes are in none."""
+    shape = (vary.programmes, len(profiles.genes))
+    return rng.normal(0, vary.programme, shape) * (rng.random(shape) < vary.programme_genes)
+
+
 def draw_cells(
-    donor: Donor, profiles: Profiles, n_cells: int, vary: Variation, rng
+    donor: Donor, profiles: Profiles, loadings: np.ndarray, n_cells: int, vary: Variation, rng
 ) -> tuple[sp.csr_matrix, np.ndarray]:
     """Draw ``n_cells`` of a donor: counts (n_cells, n_genes) and each cell's type index, -1 if damaged."""
     kind = rng.choice(len(profiles.types), n_cells, p=donor.fractions)
     borrowed = rng.beta(1, 1 / vary.towards_related - 1, n_cells)[:, None]
     profile = (1 - borrowed) * donor.share[kind] + borrowed * donor.share[profiles.related[kind]]
+    profile *= np.exp(rng.normal(0, 1, (n_cells, vary.programmes)) @ loadings)
+    profile /= profile.sum(1, keepdims=True)
     soup = (donor.fractions * donor.content) @ donor.share
     profile = (1 - vary.ambient) * profile + vary.ambient * soup / soup.sum()
     size = donor.content[kind] * np.exp(
