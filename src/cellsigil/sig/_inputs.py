@@ -85,7 +85,7 @@ def _target(ratio: np.ndarray) -> float:
     just below 10,000 it was 10,000.
     """
     largest = float(ratio.max())
-    filtered = ratio.min() < 0.999999 * largest
+    filtered = ratio.min() < 0.99999 * largest  # beyond the rounding of float32
     return CP10K if filtered and 0.8 * CP10K <= largest <= 1.001 * CP10K else largest
 
 
