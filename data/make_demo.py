@@ -33,10 +33,10 @@ TYPES = {
     "CD8 T cells": ("CD8 T cell", 0.16),
     "NK cells": ("NK cell", 0.09),
     "B cells": ("B cell", 0.12),
-    "CD14+ Monocytes": ("CD14 monocyte", 0.14),
-    "FCGR3A+ Monocytes": ("CD16 monocyte", 0.05),
-    "Dendritic cells": ("Dendritic cell", 0.025),
-    "Megakaryocytes": ("Platelet", 0.015),
+    "CD14+ Monocytes": ("classical monocyte", 0.14),
+    "FCGR3A+ Monocytes": ("non-classical monocyte", 0.05),
+    "Dendritic cells": ("conventional dendritic cell", 0.025),
+    "Megakaryocytes": ("platelet", 0.015),
 }
 N_DONORS, N_CELLS, MIN_CELLS_OF_GENE = 8, 380, 5
 

@@ -10,7 +10,7 @@ import cellsigil as cs
 ODD = {
     "CD4 T cell": "T/NK",
     "B cell": "B <b>&amp;",
-    "CD14 monocyte": "Mono $x_1$",
+    "classical monocyte": "Mono $x_1$",
     "NK cell": "=NK+cell",
 }
 

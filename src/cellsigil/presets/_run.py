@@ -297,7 +297,7 @@ def _write(
         out / "report.html",
         signature=results.signature,
         deconvolution=results.deconvolution,
-        truth=truth,
+        truth=_match_names(truth, results),
         title=f"{facts['input']['name']}: preset {plan.name}",
         parameters=plan.to_toml(resolved=True),
         versions=versions,
@@ -305,6 +305,28 @@ def _write(
     )
     results.adata.uns["cellsigil"] = json.dumps({"preset": plan.name, "versions": versions})
     io.write(results.adata, out / "adata.h5ad", compat=True)
+
+
+def _match_names(truth: pd.DataFrame | None, results: _Results) -> pd.DataFrame | None:
+    """Rename a known type to the one label below it in the tree of types ("B cell" to "naive B cell")."""
+    if truth is None or results.deconvolution is None or "annotate" not in results.tables:
+        return truth
+    evidence = results.tables["annotate"].drop_duplicates("label")
+    paths = {label: path.split(" > ") for label, path in zip(evidence["label"], evidence["path"])}
+    labels = [str(name) for name in results.deconvolution.fractions]
+    names = {}
+    for known in truth.columns.difference(labels):
+        below = [label for label in labels if known in paths.get(label, [])]
+        if len(below) == 1 and below[0] not in truth:
+            names[known] = below[0]
+            log.info("known fractions of %r are shown beside the estimates of %r", known, below[0])
+        else:
+            log.info(
+                "known fractions of %r have no one estimated type beside them: %s",
+                known,
+                below or "none",
+            )
+    return truth.rename(columns=names)
 
 
 def _versions() -> dict[str, str]:
