@@ -80,12 +80,17 @@ def types_path(path: Path) -> Path:
 
 def safe_labels(types: list[str]) -> dict[str, str]:
     """Map display names to labels: letters, digits, "_"; unique ignoring case; nothing that is reserved."""
-    plain = label_names(types)
-    changed = {
-        name: f"{label}_cells" if _is_special(label) else label for name, label in plain.items()
-    }
-    # a second pass keeps a changed label from meeting one that was there
-    return {name: label_names(changed.values())[label] for name, label in changed.items()}
+    labels = label_names(types)
+    taken = {label.lower() for label in labels.values()}
+    for name, label in labels.items():
+        if _is_special(label):
+            candidate, n = f"{label}_cells", 1
+            while candidate.lower() in taken:
+                n += 1
+                candidate = f"{label}_cells_{n}"
+            taken.add(candidate.lower())
+            labels[name] = candidate
+    return labels
 
 
 def _is_special(label: str) -> bool:
@@ -129,7 +134,8 @@ def _write_profiles(
 def _write_markers(signature: SignatureSet, path: Path, labels: dict[str, str]) -> None:
     """Write one line per type; name and description hold no blank, and no line ends in a tab."""
     lists = marker_lists(signature)
-    safe = dict(zip(signature.genes, _safe_genes(signature.genes)))
+    used = pd.Index(sorted({gene for genes in lists.values() for gene in genes}))
+    safe = dict(zip(used, _safe_genes(used)))
     lines = []
     for name, genes in lists.items():
         genes = [gene for gene in genes if safe[gene]]

@@ -66,13 +66,17 @@ def read(path: str | Path) -> SignatureSet:
 
 def _read_profiles(path: Path) -> pd.DataFrame:
     try:
-        head = path.read_text(encoding="utf-8-sig")[:65536].splitlines()[:1]
-        sep = "," if head and head[0].count(",") > head[0].count("\t") else "\t"
+        head = pd.read_csv(path, sep="\t", nrows=1, header=None, encoding="utf-8-sig")
         table = pd.read_csv(
-            path, sep=sep, index_col=0, encoding="utf-8-sig", dtype={0: str},
-            keep_default_na=False, na_values=[""],
-        )  # fmt: skip
-    except (UnicodeDecodeError, pd.errors.ParserError, pd.errors.EmptyDataError) as error:
+            path,
+            sep="\t" if head.shape[1] > 1 else ",",
+            index_col=0,
+            encoding="utf-8-sig",
+            dtype={0: str},
+            keep_default_na=False,
+            na_values=[""],
+        )
+    except (OSError, UnicodeDecodeError, pd.errors.ParserError, pd.errors.EmptyDataError) as error:
         msg = f"{path} can't be read as a table of profiles ({error}). It needs genes x types, tab separated."
         raise ValueError(msg) from error
     text = [name for name, kind in table.dtypes.items() if kind.kind not in "iuf"]
