@@ -78,7 +78,8 @@ def normalize(
     else:
         kept = None
     normalised = counts.map_to_matrix(lambda block, first: _log1p_scaled(block, factor[first:]))
-    adata.obs = adata.obs.assign(**{key_added: factor})  # makes a view its own object, silently
+    make_own(adata)
+    adata.obs[key_added] = factor
     if kept is not None:
         adata.layers[_keys.COUNTS] = kept
     adata.X = normalised
@@ -108,6 +109,12 @@ def refuse_backed(adata: AnnData) -> None:
             f"first: adata = adata.to_memory(), or open it lazily with anndata.experimental.read_lazy."
         )
         raise ValueError(msg)
+
+
+def make_own(adata: AnnData) -> None:
+    """Make a view its own object, silently; its parent stays as it is."""
+    if adata.is_view:
+        adata.obs = adata.obs.copy()
 
 
 def _as_counts(block: Block) -> object:

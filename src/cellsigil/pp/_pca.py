@@ -13,6 +13,7 @@ from cellsigil import _keys
 from cellsigil._core._rows import gram, project_rows
 from cellsigil._core._seed import seed_of
 from cellsigil._matrix import Block, Rows, read_matrix, suggest
+from cellsigil.pp._normalize import make_own
 
 log = logging.getLogger(__name__)
 
@@ -105,6 +106,7 @@ def pca(
     in_obsm, in_varm, in_uns = (
         (key_added,) * 3 if key_added else (_keys.X_PCA, _keys.PCS, _keys.PCA)
     )
+    make_own(adata)
     adata.obsm[in_obsm] = scores
     adata.varm[in_varm] = full
     ratio = variance / total

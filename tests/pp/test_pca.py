@@ -1,0 +1,172 @@
+"""pca: eigenvectors of the covariance, from sparse rows."""
+
+from __future__ import annotations
+
+import anndata as ad
+import numpy as np
+import pandas as pd
+import pytest
+import scipy.sparse as sp
+
+from cellsigil import pp
+from cellsigil._core._jit import threads
+
+
+def naive(x: np.ndarray, n: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Return scores, loadings and variances: the largest |loading| is positive."""
+    centred = x.astype(np.float64) - x.astype(np.float64).mean(axis=0)
+    _, s, vt = np.linalg.svd(centred, full_matrices=False)
+    loadings = vt[:n].T.copy()
+    for c in range(n):
+        if loadings[np.abs(loadings[:, c]).argmax(), c] < 0:
+            loadings[:, c] *= -1
+    return centred @ loadings, loadings, s[:n] ** 2 / (len(x) - 1)
+
+
+def logged(counts) -> sp.csr_matrix:
+    return sp.csr_matrix(counts, dtype=np.float32).log1p()
+
+
+@pytest.fixture
+def mask() -> np.ndarray:
+    return np.arange(40) % 3 > 0
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("n_cells", [60, 20])  # more and fewer cells than genes
+def test_means_what_naive_says(counts, container, mask, dtype, n_cells):
+    x = logged(counts)[:n_cells].astype(dtype)
+    adata = ad.AnnData(container(x))
+    adata.var["highly_variable"] = mask
+    pp.pca(adata, n_comps=5)
+    scores, loadings, variance = naive(x.toarray()[:, mask], 5)
+    np.testing.assert_allclose(adata.obsm["X_pca"], scores, rtol=1e-5, atol=1e-6)
+    np.testing.assert_allclose(adata.varm["PCs"][mask], loadings, rtol=1e-9, atol=1e-10)
+    assert (adata.varm["PCs"][~mask] == 0).all()
+    np.testing.assert_allclose(adata.uns["pca"]["variance"], variance, rtol=1e-10)
+    total = x.toarray()[:, mask].astype(np.float64).var(axis=0, ddof=1).sum()
+    np.testing.assert_allclose(adata.uns["pca"]["variance_ratio"], variance / total, rtol=1e-10)
+    assert adata.obsm["X_pca"].dtype == np.float32
+
+
+def test_dense_values_mean_the_same(counts):
+    scaled = np.random.default_rng(0).normal(size=(60, 12)) + 3
+    adata = ad.AnnData(scaled)
+    pp.pca(adata, n_comps=12, mask_var=None)
+    scores, _, variance = naive(scaled, 12)
+    np.testing.assert_allclose(adata.obsm["X_pca"], scores, rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose(adata.uns["pca"]["variance"], variance, rtol=1e-9)
+
+
+def test_agrees_with_scanpy(pbmc3k):
+    sc = pytest.importorskip("scanpy")
+    pp.filter_genes(pbmc3k)
+    pp.normalize(pbmc3k)
+    pp.hvg(pbmc3k)
+    pp.pca(pbmc3k)
+    theirs = pbmc3k.copy()
+    sc.pp.pca(theirs, n_comps=50, mask_var="highly_variable", svd_solver="arpack", random_state=0)
+    sign = np.sign((pbmc3k.varm["PCs"] * theirs.varm["PCs"]).sum(axis=0))
+    # scanpy works in float32: its later components are its own rounding
+    np.testing.assert_allclose(
+        pbmc3k.uns["pca"]["variance"], theirs.uns["pca"]["variance"], rtol=1e-5
+    )
+    np.testing.assert_allclose(
+        pbmc3k.uns["pca"]["variance_ratio"], theirs.uns["pca"]["variance_ratio"], rtol=1e-5
+    )
+    np.testing.assert_allclose(pbmc3k.obsm["X_pca"], theirs.obsm["X_pca"] * sign, atol=5e-3)
+    np.testing.assert_allclose(pbmc3k.varm["PCs"], theirs.varm["PCs"] * sign, atol=5e-4)
+    exact = naive(pbmc3k.X[:, pbmc3k.var["highly_variable"].to_numpy()].toarray(), 50)[0]
+    np.testing.assert_allclose(pbmc3k.obsm["X_pca"], exact, rtol=1e-5, atol=1e-5)
+
+
+def test_same_bits_on_any_number_of_threads(pbmc3k):
+    pp.normalize(pbmc3k)
+    pp.hvg(pbmc3k, n_top_genes=500)
+    one = pbmc3k.copy()
+    with threads(1):
+        pp.pca(one, n_comps=20)
+    with threads(2):
+        pp.pca(pbmc3k, n_comps=20)
+    assert one.obsm["X_pca"].tobytes() == pbmc3k.obsm["X_pca"].tobytes()
+    assert one.varm["PCs"].tobytes() == pbmc3k.varm["PCs"].tobytes()
+
+
+def test_keys_and_parameters(counts, mask, tmp_path):
+    adata = ad.AnnData(counts.copy(), layers={"log": logged(counts)})
+    adata.var["mine"] = mask
+    pp.pca(adata, n_comps=3, mask_var="mine", layer="log", key_added="p", rng=7)
+    assert set(adata.obsm) == set(adata.varm) == set(adata.uns) == {"p"}
+    params = adata.uns["p"]["params"]
+    assert params == {
+        "zero_center": True, "use_highly_variable": False, "mask_var": "mine", "layer": "log", "rng": 7,
+    }  # fmt: skip
+    adata.write_h5ad(tmp_path / "a.h5ad")
+
+
+def test_gene_names_with_gaps(counts):
+    adata = ad.AnnData(logged(counts))
+    names = adata.var_names.to_numpy(object).copy()
+    names[3] = np.nan
+    adata.var.index = pd.Index(names, dtype=object)
+    pp.pca(adata, n_comps=3, mask_var=None)
+    assert np.isfinite(adata.obsm["X_pca"]).all()
+
+
+@pytest.mark.parametrize(("n_cells", "n_comps"), [(60, 1000), (60, 41), (3, 3), (1, 1), (60, 0)])
+def test_refuses_more_components_than_there_are(counts, n_cells, n_comps):
+    adata = ad.AnnData(logged(counts)[:n_cells])
+    with pytest.raises(
+        ValueError, match=rf"n_comps={n_comps}: {n_cells} cells and 40 chosen genes"
+    ):
+        pp.pca(adata, n_comps=n_comps, mask_var=None)
+
+
+def test_all_components_there_are(counts):
+    adata = ad.AnnData(logged(counts)[:6])
+    pp.pca(adata, n_comps=5, mask_var=None)
+    assert adata.uns["pca"]["variance_ratio"].sum() == pytest.approx(1, abs=1e-12)
+
+
+def test_refuses_cells_that_are_all_alike():
+    adata = ad.AnnData(np.full((20, 5), 0.5, np.float32))
+    with pytest.raises(ValueError, match="All cells are the same in the 5 chosen genes"):
+        pp.pca(adata, n_comps=2, mask_var=None)
+
+
+def test_refuses_bad_values(counts):
+    x = logged(counts)
+    x.data[3] = np.nan
+    with pytest.raises(ValueError, match="X holds nan at cell '0'"):
+        pp.pca(ad.AnnData(x), n_comps=2, mask_var=None)
+
+
+def test_says_that_counts_look_like_counts(counts):
+    with pytest.warns(UserWarning, match="X holds whole numbers only: it looks like counts"):
+        pp.pca(ad.AnnData(counts), n_comps=2, mask_var=None)
+
+
+def test_mask_errors(counts):
+    adata = ad.AnnData(logged(counts))
+    with pytest.raises(KeyError, match=r"No var\['highly_variable'\]. Run cellsigil.pp.hvg"):
+        pp.pca(adata)
+    adata.var["highly_variable"] = False
+    with pytest.raises(ValueError, match="chooses no gene"):
+        pp.pca(adata)
+    adata.var["highly_variable"] = [True, None] * 20
+    with pytest.raises(ValueError, match=r"is missing for 20 genes \(first '1'\)"):
+        pp.pca(adata)
+    adata.var["highly_variable"] = ["yes", "no"] * 20
+    with pytest.raises(ValueError, match="True and False"):
+        pp.pca(adata)
+    with pytest.raises(KeyError, match="Did you mean 'highly_variable'"):
+        pp.pca(adata, mask_var="highly_variabel")
+
+
+def test_leaves_the_input_alone(counts):
+    x = logged(counts)
+    parent = ad.AnnData(x.copy())
+    view = parent[:50]
+    pp.pca(view, n_comps=3, mask_var=None)
+    np.testing.assert_array_equal(parent.X.toarray(), x.toarray())
+    assert not parent.obsm
