@@ -1,0 +1,239 @@
+"""From bulk and signature to fractions: the one runner of all methods."""
+
+from __future__ import annotations
+
+import logging
+import warnings
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from cellsigil._core._seed import seed_of
+from cellsigil._matrix import suggest
+from cellsigil._signature import SignatureSet
+from cellsigil.deconv._bulk import BulkError, check_bulk, guess_scale, read_bulk
+from cellsigil.deconv._intervals import (
+    GENES_ONLY,
+    WITH_DONORS,
+    donor_error,
+    draw_coefficients,
+    quantiles,
+)
+from cellsigil.deconv._fit import condition_number, fit_table, similar_types
+from cellsigil.deconv._match import Reference, match_genes, open_signature
+from cellsigil.deconv._result import Deconvolution
+from cellsigil.deconv._rna_content import content_of
+from cellsigil.deconv.methods import METHODS, Method
+
+log = logging.getLogger(__name__)
+CPM = 1e6
+
+
+def deconvolve(
+    bulk: pd.DataFrame | str | Path,
+    signature: SignatureSet | pd.DataFrame | str | Path,
+    *,
+    method: str = "logrob",
+    size_factors: str | pd.Series | pd.DataFrame | Mapping[str, float] | None = "signature",
+    genes: Sequence[str] | None = None,
+    n_boot: int = 200,
+    rng: int | np.random.Generator = 0,
+) -> Deconvolution:
+    """Estimate the fractions of cell types in bulk samples.
+
+    Every sample is solved on its own: an estimate does not depend on its neighbours. Bulk and profiles
+    are compared on the linear CPM scale of the genes that both have; profiles are not made to sum to
+    the same over the genes used. Fractions of cells are fractions of RNA divided by RNA content.
+
+    Parameters
+    ----------
+    bulk
+        Genes x samples on a linear scale (counts, TPM, CPM), or a file that `read_bulk` reads.
+    signature
+        A SignatureSet, mean profiles (genes x types, linear scale), or a file with either.
+    method
+        "logrob" (robust residuals on the log scale), "nnls", "wnnls" (relative residuals), "em".
+    size_factors
+        RNA content of a cell per type: "signature" (what the SignatureSet measured), "epic" or
+        "quantiseq" (published), a Series or dict by type, or None for no correction.
+    genes
+        Genes to fit on, as the signature names them; by default those that the SignatureSet selected,
+        or all genes of a table.
+    n_boot
+        Draws for the 95 % intervals; 0 for none.
+    rng
+        Seed or generator for the draws.
+
+    Returns
+    -------
+    A Deconvolution.
+
+    Raises
+    ------
+    BulkError
+        A bulk that is on a log scale, negative, missing, empty or of other genes than the signature.
+    KeyError
+        No such method or gene.
+    ValueError
+        A signature that holds no profiles.
+
+    References
+    ----------
+    Avila Cobos et al. 2020, Nat Commun 11:5650 (linear scale). Racle et al. 2017, eLife 6:e26476 (RNA
+    content). Each method's own in `deconv.methods`.
+    """
+    if method not in METHODS:
+        msg = f"No method {method!r}. {suggest(method, METHODS)}"
+        raise KeyError(msg)
+    if n_boot < 0 or n_boot == 1:
+        msg = f"n_boot={n_boot}: pass 0 for no intervals, or 100 and more."
+        raise ValueError(msg)
+    chosen, seed = METHODS[method], seed_of(rng)
+    table = (
+        check_bulk(bulk, "the bulk table") if isinstance(bulk, pd.DataFrame) else read_bulk(bulk)
+    )
+    reference = open_signature(signature)
+    mixtures, reference, notes = match_genes(table, reference)
+    used = _genes_used(reference, genes, notes)
+    mixtures, profiles, mass = _to_cpm(mixtures, reference)
+    content, source, told = content_of(
+        size_factors, reference.types, reference.rna_content, reference.ontology_ids
+    )
+    notes += told
+    y, s = np.ascontiguousarray(mixtures[:, used]), np.ascontiguousarray(profiles[used])
+    share = chosen.fit(y, s, np.ones(len(used)), None)
+    rna, cells = _fractions(share, content, chosen)
+    notes += _odd_fractions(cells, table.columns, reference.types)
+    low, high, kind = _intervals(chosen, y, s, share, cells, content, reference, used, n_boot, seed)
+    similar = similar_types(s, reference.types)
+    if similar:
+        notes.append(f"this signature hardly tells apart {similar}.")
+    fit = fit_table(y, s, share, mass, chosen, table.columns)
+    fit["condition_number"] = condition_number(s)
+    fit["scale"] = [guess_scale(table[name].to_numpy()) for name in table.columns]
+    fit["similar_types"] = similar
+    for note in notes:
+        warnings.warn(f"deconvolve: {note}", stacklevel=2)
+    log.info(
+        "deconvolve: %d samples, %d types, %s on %d of %d common genes, RNA content: %s",
+        len(y), s.shape[1], method, len(used), mixtures.shape[1], source,
+    )  # fmt: skip
+    frame = {"index": table.columns, "columns": reference.types}
+    return Deconvolution(
+        fractions=pd.DataFrame(cells, **frame),
+        rna_fractions=pd.DataFrame(rna, **frame),
+        intervals=_interval_table(cells, low, high, kind, table.columns, reference.types),
+        fit=fit,
+        method=method,
+        parameters={
+            "method": method, "rna_content": source, "n_genes": len(used), "n_boot": n_boot, "rng": seed,
+            "rna_content_per_type": None if content is None else dict(zip(reference.types, content.tolist())),
+            "signature": reference.name,
+        },
+        notes=tuple(notes),
+    )  # fmt: skip
+
+
+def _to_cpm(
+    mixtures: np.ndarray, reference: Reference
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Return bulk (samples x genes) and profiles in CPM, and each profile's mass on the common genes.
+
+    The bulk sums to a million over the common genes. All profiles are divided by one number, their mean
+    total over all their genes, so that a coefficient is a share of all RNA, not of the common genes'.
+    """
+    totals = np.array([row.sum() for row in mixtures])  # row by row: the bits of one sample alone
+    scaled = mixtures / totals[:, None] * CPM
+    profiles = reference.profiles / reference.totals.mean() * CPM
+    return scaled, profiles, profiles.sum(axis=0) / CPM
+
+
+def _genes_used(reference: Reference, genes: Sequence[str] | None, notes: list[str]) -> np.ndarray:
+    """Return the places of the genes to fit on among the common genes."""
+    if genes is None:
+        used, wanted = np.flatnonzero(reference.selected), reference.n_selected
+    else:
+        asked = pd.Index([str(gene) for gene in genes]).unique()
+        unknown = [gene for gene in asked if gene not in reference.all_genes]
+        if unknown:
+            msg = f"genes= names {unknown[0]!r}, which is no gene of the signature. {suggest(unknown[0], reference.all_genes[:20000])}"
+            raise KeyError(msg)
+        used, wanted = np.flatnonzero(reference.genes.isin(asked)), len(asked)
+    kept = (reference.profiles[used] > 0).any(axis=1)
+    used = used[kept]
+    n_types = len(reference.types)
+    if len(used) < n_types:
+        msg = (
+            f"Only {len(used)} of the signature's {wanted} genes are in the bulk, fewer than its {n_types} types. "
+            f"Use a bulk table with all genes, or build the signature on genes that the bulk has."
+        )
+        raise BulkError(msg)
+    if len(used) < 0.5 * wanted:
+        notes.append(f"only {len(used)} of the signature's {wanted} genes are in the bulk.")
+    return used
+
+
+def _fractions(
+    share: np.ndarray, content: np.ndarray | None, method: Method
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return fractions of RNA and of cells, rows summing to 1 (NaN where every coefficient is 0)."""
+    other = share
+    if content is not None:
+        other = share / content if method.answers == "rna" else share * content
+    rna, cells = (share, other) if method.answers == "rna" else (other, share)
+    return _sum_to_one(rna), _sum_to_one(cells)
+
+
+def _sum_to_one(share: np.ndarray) -> np.ndarray:
+    total = share.sum(axis=-1, keepdims=True)
+    return np.divide(share, total, out=np.full_like(share, np.nan), where=total > 0)
+
+
+def _odd_fractions(cells: np.ndarray, samples: pd.Index, types: list[str]) -> list[str]:
+    notes = []
+    empty = np.isnan(cells).all(axis=1)
+    if empty.any():
+        notes.append(
+            f"sample {samples[int(np.argmax(empty))]!r} has nothing of any type: its fractions are NaN."
+        )
+    zeroed = [name for k, name in enumerate(types) if np.nanmax(cells[:, k], initial=0) == 0]
+    if zeroed:
+        notes.append(
+            f"{', '.join(map(repr, zeroed))} came out as 0 in every sample: absent, or explained by a similar type."
+        )
+    if len(samples) == 1:
+        notes.append("there is one sample only; its estimates are what they would be among others.")
+    return notes
+
+
+def _intervals(
+    method: Method, y: np.ndarray, s: np.ndarray, share: np.ndarray, cells: np.ndarray,
+    content: np.ndarray | None, reference: Reference, used: np.ndarray, n_boot: int, seed: int,
+) -> tuple[np.ndarray, np.ndarray, str]:  # fmt: skip
+    """Return low and high of the cell fractions, and what they hold."""
+    if not n_boot:
+        nothing = np.full_like(cells, np.nan)
+        return nothing, nothing, "none asked for"
+    variance = None if reference.variance is None else reference.variance[used]
+    error = donor_error(reference.profiles[used], variance, reference.n_donors)
+    draws = draw_coefficients(method, y, s, share, error, n_boot, np.random.default_rng(seed))
+    low, high = quantiles(_fractions(draws, content, method)[1], cells)
+    return low, high, GENES_ONLY if error is None else WITH_DONORS
+
+
+def _interval_table(
+    cells: np.ndarray, low: np.ndarray, high: np.ndarray, kind: str,
+    samples: pd.Index, types: list[str],
+) -> pd.DataFrame:  # fmt: skip
+    return pd.DataFrame(
+        {
+            "sample": np.repeat(samples.to_numpy(), len(types)),
+            "type": types * len(samples),
+            "estimate": cells.ravel(),
+            "low": low.ravel(),
+            "high": high.ravel(),
+            "kind": kind,
+        }
+    )
