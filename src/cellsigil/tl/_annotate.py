@@ -12,9 +12,9 @@ import pandas as pd
 from cellsigil import _keys
 from cellsigil.tl._groups import read_groups
 from cellsigil.tl._hierarchy import Hierarchy, read_hierarchy
-from cellsigil.tl._score_clusters import score_table, stats_for
+from cellsigil.tl._score_clusters import score_table
 from cellsigil.tl._signatures import IndexedSet, index_sets
-from cellsigil.tl._stats import GroupStats
+from cellsigil.tl._stats import GroupStats, stats_for
 
 log = logging.getLogger(__name__)
 

@@ -11,7 +11,7 @@ import pandas as pd
 
 from cellsigil import _keys
 from cellsigil.tl._signatures import IndexedSet, index_sets, read_signatures, warn_few
-from cellsigil.tl._stats import GroupStats, group_stats
+from cellsigil.tl._stats import GroupStats, stats_for
 
 log = logging.getLogger(__name__)
 
@@ -93,23 +93,6 @@ def score_table(
     table = table.iloc[table["group"].map(order).argsort(kind="stable")].reset_index(drop=True)
     table.insert(5, "padj", adjust(table["p"].to_numpy()))
     return table
-
-
-def stats_for(
-    adata: Any, groupby: str, *, sample_key: str | None, layer: str | None, stats: GroupStats | None
-) -> GroupStats:
-    """Return ``stats`` if they are of these groups and genes; make them if there are none."""
-    if stats is None:
-        return group_stats(adata, groupby, sample_key=sample_key, layer=layer)
-    asked = {"groupby": groupby, "sample_key": sample_key, "layer": layer}
-    for name, value in asked.items():
-        if getattr(stats, name) != value and (name == "groupby" or value is not None):
-            msg = f"stats= was made with {name}={getattr(stats, name)!r}, not {value!r}. Make it again."
-            raise ValueError(msg)
-    if not stats.genes.equals(adata.var_names):
-        msg = "stats= is of other genes than adata has now. Make it again with group_stats."
-        raise ValueError(msg)
-    return stats
 
 
 def effects(s: IndexedSet, auc: np.ndarray) -> np.ndarray:
