@@ -304,6 +304,36 @@ def test_the_input_hash_knows_values_and_labels_but_no_container(cells):
     assert sig.build(cells, "cell_type").info["input_hash"] != first
 
 
+def test_sorted_samples_of_one_type_each_fall_back_on_pooled_ranks(cells):
+    cells.obs["sorted"] = cells.obs["cell_type"].astype(str) + cells.obs["donor"].astype(str)
+    built = sig.build(cells, "cell_type", sample_key="sorted")
+    pooled = sig.build(cells, "cell_type")
+    np.testing.assert_allclose(built.adata.layers["auc"], pooled.adata.layers["auc"])
+    assert built.info["markers"] == pooled.info["markers"]
+    assert built.adata.obs["n_samples"].tolist() == [3, 3, 3]
+    assert np.isfinite(built.rna_content).all()
+    json.dumps(built.info, allow_nan=False)
+
+
+def test_a_type_of_one_cell_is_kept_without_ranks(cells):
+    kept = (cells.obs["cell_type"] != "B").to_numpy(copy=True)
+    kept[0] = True
+    with pytest.warns(UserWarning, match="fewer than 2 cells"):
+        built = sig.build(cells[kept].copy(), "cell_type", sample_key="donor")
+    assert built.info["markers"]["B"] == []
+    assert np.isfinite(built.adata.X).all()
+    assert np.isnan(built.adata.layers["var_cells"][0]).all()
+    json.dumps(built.info, allow_nan=False)
+
+
+def test_types_that_nothing_tells_apart_are_told(cells):
+    rng = np.random.default_rng(0)
+    cells.obs["noise"] = rng.permutation(cells.obs["cell_type"].to_numpy(dtype=object))
+    with pytest.warns(UserWarning, match="can't deconvolve"):
+        built = sig.build(cells[:, :2].copy(), "noise", sample_key="donor")
+    json.dumps(built.info, allow_nan=False)
+
+
 def test_ontology_ids_come_from_a_dict_or_obs(cells):
     built = sig.build(cells, "cell_type", ontology={"B": "CL:0000236"}, genome="GRCh38")
     assert built.adata.obs["cell_ontology_id"].tolist() == ["CL:0000236", "", ""]

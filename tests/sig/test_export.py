@@ -138,6 +138,11 @@ def test_a_foreign_table_is_read_as_it_is(tmp_path):
     assert got.types == ["B cells naive", "T cells CD8"]
     assert got.genes.tolist() == ["CD19", "NA"], "a gene may be called NA"
     assert got.rna_content.isna().all()
+    path.write_text("B\tT\nCD19\t1\t2\nCD3E\t0\t3\n")  # as R's write.table leaves the corner out
+    assert sig.read(path).profiles.to_dict() == {
+        "B": {"CD19": 1, "CD3E": 0},
+        "T": {"CD19": 2, "CD3E": 3},
+    }
     path.write_text("gene,B,T\nCD19,1,2\nCD3E,0,3\n")
     np.testing.assert_array_equal(sig.read(path).profiles, [[1, 2], [0, 3]])
 

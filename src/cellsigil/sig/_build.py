@@ -105,6 +105,12 @@ def build(
     moments = measure(counts, factors.scale, cells)
     ranking = rank_genes(moments, stats, ~excluded)
     choice = choose(ranking, n_markers)
+    if choice.selected.sum() < len(cells.groups):
+        msg = (
+            f"Only {int(choice.selected.sum())} genes tell the {len(cells.groups)} types of {groupby!r} apart: "
+            f"this set can't deconvolve. Use data with more genes, or exclude fewer of them."
+        )
+        warnings.warn(msg, UserWarning, stacklevel=2)
     generator = np.random.default_rng(rng)
     card = measure_transfer(
         counts, factors.scale, cells, moments, stats, ~excluded, n_markers, generator

@@ -82,10 +82,11 @@ def balanced_ranks(
     for k in range(auc.shape[0]):
         ranked = np.flatnonzero(allowed & np.isfinite(auc[k]) & np.isfinite(cosg[k]))
         if ranked.size:
-            total = sum(
+            of_auc, of_cosg = (
                 pd.Series(-np.round(values[k, ranked], 10)).rank().to_numpy()
                 for values in (auc, cosg)
             )
+            total = of_auc + of_cosg
             order = np.lexsort((by_name[ranked], total))
             out[k, ranked[order]] = np.arange(1, ranked.size + 1)
     return out

@@ -93,10 +93,16 @@ class _RelativeNNLS:
         self.design = (profiles * self.weight).T
 
     def __call__(self, mixtures: np.ndarray) -> np.ndarray:
+        share = np.array([self._solve(y * self.weight) for y in mixtures])
+        return share / np.maximum(share.sum(axis=1, keepdims=True), 1e-300)
+
+    def _solve(self, y: np.ndarray) -> np.ndarray:
         from scipy.optimize import nnls
 
-        share = np.array([nnls(self.design, y * self.weight)[0] for y in mixtures])
-        return share / np.maximum(share.sum(axis=1, keepdims=True), 1e-300)
+        try:
+            return nnls(self.design, y)[0]
+        except RuntimeError:  # no convergence: types that can't be told apart
+            return np.full(self.design.shape[1], np.nan)
 
 
 def _correlation(a: np.ndarray, b: np.ndarray) -> float | None:

@@ -72,7 +72,6 @@ def _read_profiles(path: Path) -> pd.DataFrame:
             sep="\t" if head.shape[1] > 1 else ",",
             index_col=0,
             encoding="utf-8-sig",
-            dtype={0: str},
             keep_default_na=False,
             na_values=[""],
         )
