@@ -226,9 +226,33 @@ def test_the_card_says_what_held_out_samples_showed(cells):
 def test_the_card_says_what_one_sample_cannot_show(cells):
     built = sig.build(cells[cells.obs["donor"] == "d0"].copy(), "cell_type", sample_key="donor")
     assert built.card["transfer"] is None
+    assert built.card["deconvolution"] is None
     assert "one sample" in built.card["not_measured"]
     assert np.isnan(built.adata.layers["var_samples"]).all()
-    assert "no sample_key" in sig.build(cells, "cell_type").card["not_measured"]
+    card = sig.build(cells, "cell_type").card
+    assert "no sample_key" in card["not_measured"]
+    held_out = sig.build(cells, "cell_type", sample_key="donor").card["detection_limit"]
+    assert all(0 <= card["detection_limit"][name] < held_out[name] for name in held_out)
+    assert "lower bound" in card["scheme"]
+
+
+@pytest.mark.parametrize("target", [1e4, None])
+def test_what_scanpy_normalised_gives_the_same_set(cells, target):
+    import scanpy as sc
+
+    theirs = cells.copy()
+    theirs.X = theirs.layers["counts"].copy()
+    sc.pp.normalize_total(theirs, target_sum=target)
+    sc.pp.log1p(theirs)
+    a = sig.build(cells, "cell_type", sample_key="donor")
+    b = sig.build(theirs, "cell_type", sample_key="donor")
+    np.testing.assert_array_equal(a.adata.X, b.adata.X)
+    assert b.card["size_factor"] == "totals of layers['counts']"
+    if target:
+        assert a.info["markers"] == b.info["markers"]
+    sc.pp.scale(theirs)
+    with pytest.raises(ValueError, match="looks scaled"):
+        sig.build(theirs, "cell_type")
 
 
 def test_nan_labels_are_left_out_with_a_warning(cells):

@@ -113,7 +113,15 @@ def build(
         warnings.warn(msg, UserWarning, stacklevel=2)
     generator = np.random.default_rng(rng)
     card = measure_transfer(
-        counts, factors.scale, cells, moments, stats, ~excluded, n_markers, generator
+        counts,
+        factors.scale,
+        cells,
+        moments,
+        stats,
+        ~excluded,
+        n_markers,
+        choice.selected,
+        generator,
     )
     out = _assemble(adata, cells, moments, ranking, choice, ids, symbols)
     out.obs["rna_content"] = rna_content(factors.content, cells)

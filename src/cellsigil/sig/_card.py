@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -11,7 +12,7 @@ from cellsigil._matrix import Rows
 from cellsigil.sig._choose import choose, rank_genes
 from cellsigil.sig._inputs import Cells
 from cellsigil.sig._mixtures import MIN_CELLS, Mixtures, number
-from cellsigil.sig._moments import Moments
+from cellsigil.sig._moments import Moments, measure
 from cellsigil.tl._stats import GroupStats
 
 MAX_FOLDS = 8  # samples held out, each once; more are drawn
@@ -26,17 +27,16 @@ def measure_transfer(
     stats: GroupStats,
     allowed: np.ndarray,
     n_markers: int,
+    selected: np.ndarray,
     rng: np.random.Generator,
 ) -> dict[str, Any]:
-    """Hold every sample out once, choose genes without it, and try them on it."""
+    """Hold every sample out once, choose genes without it, and try them on it.
+
+    ``selected`` (the genes chosen on all cells) serves only where there is one sample.
+    """
     n_samples = len(cells.samples)
     if n_samples < 2:
-        why = "one sample: nothing was held out" if stats.sample_key else "no sample_key was given"
-        return {
-            "transfer": None, "deconvolution": None, "detection_limit": None,
-            "not_measured": f"{why}, so transfer to other samples, the error on them and the detection "
-            "limit are unknown, and so is the variance between samples.",
-        }  # fmt: skip
+        return _without_samples(counts, scale, cells, stats, selected, rng)
     held_out = np.sort(rng.permutation(n_samples)[:MAX_FOLDS])
     folds = []
     for s in held_out:
@@ -55,6 +55,37 @@ def measure_transfer(
         "genes, its cells against the rest of the held-out sample. Deconvolution: known mixtures of "
         "the held-out sample's mean profiles, relative non-negative least squares, RNA fractions. "
         "Same platform throughout: a bulk from another one will do worse.",
+    }
+
+
+def _without_samples(
+    counts: Rows,
+    scale: np.ndarray,
+    cells: Cells,
+    stats: GroupStats,
+    selected: np.ndarray,
+    rng: np.random.Generator,
+) -> dict[str, Any]:
+    """Say what can't be known, and measure a lower bound of the detection limit on halves of the cells."""
+    half = np.zeros(cells.group.size, np.int64)
+    for k in range(len(cells.groups)):
+        mine = rng.permutation(np.flatnonzero(cells.group == k))
+        half[mine[::2]] = 1
+    moments = measure(counts, scale, replace(cells, sample=half, samples=["0", "1"]))
+    mixed = Mixtures(len(cells.groups))
+    for h in (0, 1):
+        profiles = moments.only(np.array([1 - h])).profiles()
+        mixed.add_fold(moments, h, profiles, selected, rng)
+    why = "one sample: nothing was held out" if stats.sample_key else "no sample_key was given"
+    return {
+        "held_out": [],
+        "transfer": None,
+        "deconvolution": None,
+        "detection_limit": mixed.summary(cells.groups)["detection_limit"],
+        "not_measured": f"{why}, so transfer to other samples and the error on them are unknown, and "
+        "so is the variance between samples.",
+        "scheme": "Detection limit: a lower bound, from random halves of the same cells (one half's profiles on "
+        "known mixtures of the other's, RNA fractions); it holds no difference between samples.",
     }
 
 
