@@ -6,46 +6,114 @@ import logging
 from pathlib import Path
 
 import anndata as ad
-import h5py
+import pandas as pd
 
 from cellsigil import _keys
 from cellsigil._matrix import suggest
-from cellsigil.io._anndata import read_h5ad, read_zarr
-from cellsigil.io._errors import ReadError, reading
-from cellsigil.io._tenx_h5 import is_tenx, read_tenx_h5
-from cellsigil.io._tenx_mtx import find_triples, read_triple
+from cellsigil.io._errors import ReadError
+from cellsigil.io._join import join
+from cellsigil.io._sheet import PATH, is_sheet, read_sheet
+from cellsigil.io._sources import Source, find, read_source
+from cellsigil.io._text import is_text_table
 
 log = logging.getLogger(__name__)
-KINDS = (
-    "a 10x folder (matrix.mtx, barcodes.tsv, features.tsv), a 10x .h5, an .h5ad, an AnnData .zarr, "
-    "a .csv or .tsv of counts, a .loom, a folder of several 10x samples, or a sample sheet (.csv or "
-    ".tsv with the columns path and sample)"
-)
 
 
 def read(path: str | Path, *, sample: str | None = None, genome: str | None = None) -> ad.AnnData:
+    """Read counts, whatever kind of file holds them.
+
+    A 10x folder (Cell Ranger v2 and v3, STARsolo, gzipped or plain), a 10x HDF5 file, an .h5ad of any
+    age, an AnnData zarr store, a csv or tsv of counts (which way round it lies is found out), a loom
+    file; or several samples: a folder of 10x samples, or a sample sheet.
+
+    A sample sheet is a csv or tsv with the columns ``path`` (relative to the sheet) and ``sample``,
+    and any others (``condition``, ``batch``, ...), which become columns of ``obs``. Genes of several
+    samples are matched by their ids; one that a sample lacks counts 0 there, with a warning.
+
+    Parameters
+    ----------
+    path
+        File or folder.
+    sample
+        Of one sample: its name, kept in ``obs["sample"]``. Of several samples: the one to read.
+    genome
+        Which genome to read where a 10x matrix holds several.
+
+    Returns
+    -------
+    AnnData
+        Cells x genes. ``layers["counts"]`` holds the raw counts as float32 CSR, and X a copy of its own.
+        Of an h5ad or zarr everything stays as it is in the file, X too; counts are added if X holds them.
+        ``var["gene_ids"]`` and ``var["gene_symbols"]`` where the file has both; names are the symbols,
+        made unique. Other 10x feature types lie in ``obsm`` under their own name. Several samples:
+        ``obs["sample"]`` and cells named "sample_barcode".
+
+    Raises
+    ------
+    ReadError
+        The file is missing, damaged or of no known kind; the message says what to do.
+    """
     path = Path(path).expanduser()
-    if not path.exists():
-        near = (
-            suggest(path.name, [p.name for p in path.parent.iterdir()])
-            if path.parent.is_dir()
-            else ""
-        )
-        raise ReadError(f"There is no file or folder {path}. {near}")
-    adata = read_one(path, genome)
-    if sample is not None:
-        adata.obs[_keys.SAMPLE] = sample
-        adata.obs[_keys.SAMPLE] = adata.obs[_keys.SAMPLE].astype("category")
+    _check_there(path)
+    if path.is_file() and is_text_table(path) and path.stat().st_size and is_sheet(path):
+        sheet = read_sheet(path)
+        sources = {str(name): _one_source(place, genome) for name, place in sheet[PATH].items()}
+        facts = sheet.drop(columns=PATH)
+    else:
+        sources, facts = find(path, genome), None
+    several = len(sources) > 1 or facts is not None
+    if several and sample is not None:
+        sources = _only(sources, sample, path)
+    parts = {name: read_source(source, genome) for name, source in sources.items()}
+    adata = _together(parts, path, sample, several=several)
+    if facts is not None:
+        _add_facts(adata, facts)
+    log.info("read %d cells x %d genes, %d sample(s), from %s", *adata.shape, len(parts), path)
     return adata
 
 
-def read_one(path: Path, genome: str | None) -> ad.AnnData:
-    if path.is_dir():
-        triples = find_triples(path)
-        if triples:
-            return read_triple(next(iter(triples.values())), genome)
-        subs = [p for p in sorted(path.iterdir()) if p.is_dir() and find_triples(p)]
-        return read_one(subs[0], genome)
-    with reading(path, "an HDF5 file", "Copy it again."), h5py.File(path, "r") as file:
-        tenx = is_tenx(file)
-    return read_tenx_h5(path, genome) if tenx else read_h5ad(path)
+def _check_there(path: Path) -> None:
+    if path.exists():
+        return
+    near = ""
+    if path.parent.is_dir():
+        near = suggest(path.name, sorted(p.name for p in path.parent.iterdir()))
+    msg = f"There is no file or folder {path}. {near or f'The folder {path.parent} does not exist either.'}"
+    raise ReadError(msg)
+
+
+def _one_source(path: Path, genome: str | None) -> Source:
+    sources = find(path, genome)
+    if len(sources) > 1:
+        msg = f"{path} holds {len(sources)} samples: {', '.join(sources)}. Give each its own line in the sheet."
+        raise ReadError(msg)
+    return next(iter(sources.values()))
+
+
+def _only(sources: dict[str, Source], sample: str, path: Path) -> dict[str, Source]:
+    if sample not in sources:
+        msg = f"{path} has no sample {sample!r}. {suggest(sample, sources)}"
+        raise ReadError(msg)
+    return {sample: sources[sample]}
+
+
+def _together(
+    parts: dict[str, ad.AnnData], path: Path, sample: str | None, *, several: bool
+) -> ad.AnnData:
+    """Join several samples; a single one keeps its barcodes as they are."""
+    if len(parts) > 1:
+        return join(parts, path)
+    (name, adata), = parts.items()  # fmt: skip
+    if several or sample is not None:
+        adata.obs[_keys.SAMPLE] = pd.Categorical([sample or name] * adata.n_obs)
+    return adata
+
+
+def _add_facts(adata: ad.AnnData, facts: pd.DataFrame) -> None:
+    """Give every cell its sample's line of the sheet; text becomes categories in the sheet's order."""
+    of_cell = adata.obs[_keys.SAMPLE].astype(str)
+    for name, column in facts.items():
+        values = column.reindex(of_cell).set_axis(adata.obs_names)
+        if column.dtype.kind not in "if":
+            values = pd.Categorical(values, pd.unique(column[column.isin(set(values))]))
+        adata.obs[name] = values

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import re
 import warnings
 from pathlib import Path
@@ -60,6 +61,12 @@ def find_triples(folder: Path) -> dict[str, Triple]:
     return triples
 
 
+def prefix_of(file: Path) -> str | None:
+    """Return what stands before ``matrix.mtx`` (or its companions) in a file's name, if it is one of them."""
+    match = _PART.fullmatch(file.name)
+    return match["prefix"] if match else None
+
+
 def read_triple(files: Triple, genome: str | None = None) -> ad.AnnData:
     """Read one matrix with its barcodes and features.
 
@@ -73,7 +80,10 @@ def read_triple(files: Triple, genome: str | None = None) -> ad.AnnData:
     features.columns = list(_COLUMNS[: features.shape[1]])
     matrix = _read_matrix(files.matrix)
     _check_shape(matrix.shape, len(features), len(barcodes), files)
-    if genome is not None:
+    folder = files.matrix.parent
+    if "gene_bc_matrices" in folder.parent.name:  # Cell Ranger v2: one folder per genome
+        features[_keys.GENOME] = folder.name
+    elif genome is not None:
         features[_keys.GENOME] = _genome_of(features)
     return assemble(matrix.T.tocsr(), pd.Index(barcodes), features, files.matrix, genome)
 
@@ -90,6 +100,8 @@ def _read_matrix(path: Path) -> sp.coo_matrix:
         msg = f"{path} is empty (0 bytes). {way_out}"
         raise ReadError(msg)
     with reading(path, "a Matrix Market file", way_out):
+        if "spmatrix" in inspect.signature(scipy.io.mmread).parameters:  # scipy 1.15 on
+            return sp.coo_matrix(scipy.io.mmread(path, spmatrix=False))
         return sp.coo_matrix(scipy.io.mmread(path))
 
 

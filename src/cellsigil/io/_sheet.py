@@ -1,0 +1,87 @@
+"""A sample sheet: one line per sample, its file and what is known about it."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pandas as pd
+
+from cellsigil import _keys
+from cellsigil._files import hdf5_names
+from cellsigil._matrix import suggest
+from cellsigil.io._errors import ReadError, reading
+from cellsigil.io._text import open_text, sniff
+
+PATH = "path"
+_RESERVED = (PATH, _keys.SAMPLE, "condition", "batch")
+
+
+def is_sheet(path: Path) -> bool:
+    """Tell by its header whether a text table is a sample sheet: it has a column ``path``."""
+    return PATH in [field.lower() for field in sniff(path).header]
+
+
+def read_sheet(path: Path) -> pd.DataFrame:
+    """Read a sheet: ``path`` made absolute, index = sample, further columns as given.
+
+    Raises
+    ------
+    ReadError
+        A column, a sample's name or a file is missing, or a sample or a file is named twice.
+    """
+    cut = sniff(path)
+    way_out = "Every line needs as many fields as the header."
+    with reading(path, "a sample sheet", way_out), open_text(path) as file:
+        sheet = pd.read_csv(
+            file, sep=cut.delimiter, dtype=str, keep_default_na=False, skipinitialspace=True,
+            index_col=False,
+        )  # fmt: skip
+    sheet.columns = [str(name).strip() for name in sheet.columns]
+    sheet = sheet.rename(columns={n: n.lower() for n in sheet.columns if n.lower() in _RESERVED})
+    sheet = sheet.apply(lambda column: column.str.strip())
+    if _keys.SAMPLE not in sheet:
+        msg = f"{path} has a column 'path', but none named 'sample'. {suggest(_keys.SAMPLE, sheet.columns)} Rename it."
+        raise ReadError(msg)
+    if sheet.empty:
+        msg = f"{path} is a sample sheet without samples. Add a line for each."
+        raise ReadError(msg)
+    sheet[PATH] = [_found(path, line, row) for line, row in enumerate(sheet.to_dict("records"), 2)]
+    for column in (_keys.SAMPLE, PATH):
+        twice = sheet[column][sheet[column].duplicated()]
+        if len(twice):
+            msg = (
+                f"{path} names the {column} {str(twice.iloc[0])!r} twice. Every sample needs its own "
+                f"name and its own file."
+            )
+            raise ReadError(msg)
+    sheet = sheet.set_index(_keys.SAMPLE)
+    sheet.columns = list(hdf5_names(sheet.columns).values())
+    return sheet.apply(lambda column: column if column.name in _RESERVED else _typed(column))
+
+
+def _found(sheet: Path, line: int, row: dict[str, str]) -> Path:
+    if not row[_keys.SAMPLE] or not row[PATH]:
+        missing = PATH if row[_keys.SAMPLE] else _keys.SAMPLE
+        msg = f"{sheet}, line {line}: the {missing} is empty. Fill it in, or remove the line."
+        raise ReadError(msg)
+    place = Path(row[PATH]).expanduser()
+    place = place if place.is_absolute() else sheet.parent / place
+    if not place.exists():
+        near = ""
+        if place.parent.is_dir():
+            near = suggest(place.name, [p.name for p in place.parent.iterdir()])
+        msg = (
+            f"{sheet}, line {line}, sample {row[_keys.SAMPLE]!r}: there is no {place}. {near} "
+            f"Paths are relative to the sheet's own folder."
+        )
+        raise ReadError(msg)
+    return place
+
+
+def _typed(column: pd.Series) -> pd.Series:
+    """Return numbers where every value is one; codes such as 007 stay text."""
+    number = re.compile(r"-?(0|[1-9]\d*)(\.\d+)?")
+    if len(column) and all(number.fullmatch(value) for value in column):
+        return pd.to_numeric(column)
+    return column
