@@ -222,6 +222,7 @@ def test_kernels_on_small_arrays(cells):
     np.testing.assert_array_equal(sums[0] / scale[0], want)
     ranks, ties = np.empty((1, 3), np.int64), np.empty(1)
     size = np.bincount(group, minlength=3)
+    column = (*column[:2], values[stored].view(np.int32))
     _ranks.rank_sums(*column, group.astype(np.int32), size, ranks, ties, 0, 1)
     auc = np.empty((1, 3, 3))
     group_of, block_of = np.repeat(np.arange(3), 2), np.tile(np.arange(2), 3)

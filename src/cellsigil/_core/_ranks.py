@@ -1,6 +1,8 @@
 """Mid-rank sums of a gene's values per group of cells; implicit zeros are one block of ties.
 
-All ranks are doubled, so that mid-ranks are whole numbers and sums are exact. Values are positive.
+All ranks are doubled, so that mid-ranks are whole numbers and sums are exact. ``keys`` are the bits of
+the positive float values as integers (int32 of float32, int64 of float64): their order is the same,
+and integers can be sorted by radix, 5 times as fast as by comparing.
 """
 
 from __future__ import annotations
@@ -9,25 +11,81 @@ import numpy as np
 
 from cellsigil._core._jit import inner, kernel
 
+DIGIT = 10  # bits sorted in one pass
+FEW = 40  # entries that an insertion sort orders faster
+
 
 @inner
-def gather(cells, values, label, first, last, kept, classes):
-    """Copy the values and classes of entries first..last whose cell has a class; return how many."""
+def insert_sort(keys, classes, n):
+    """Sort the first n keys, and classes along with them."""
+    for k in range(1, n):
+        key, c = keys[k], classes[k]
+        t = k - 1
+        while t >= 0 and keys[t] > key:
+            keys[t + 1] = keys[t]
+            classes[t + 1] = classes[t]
+            t -= 1
+        keys[t + 1] = key
+        classes[t + 1] = c
+
+
+@inner
+def radix_sort(keys, classes, spare_keys, spare_classes, n):
+    """Sort the first n keys, and classes along with them: a counting pass per digit, lowest first."""
+    low = np.int64(keys[0])
+    high = low
+    for k in range(n):
+        low = min(low, np.int64(keys[k]))
+        high = max(high, np.int64(keys[k]))
+    free = np.empty(1 << DIGIT, np.int64)
+    here, there, mine, yours = keys, spare_keys, classes, spare_classes
+    shift = 0
+    while shift < 63 and (high - low) >> shift > 0:
+        free[:] = 0
+        for k in range(n):
+            free[((np.int64(here[k]) - low) >> shift) & ((1 << DIGIT) - 1)] += 1
+        first = 0
+        for d in range(free.size):
+            size = free[d]
+            free[d] = first
+            first += size
+        for k in range(n):
+            d = ((np.int64(here[k]) - low) >> shift) & ((1 << DIGIT) - 1)
+            there[free[d]] = here[k]
+            yours[free[d]] = mine[k]
+            free[d] += 1
+        here, there, mine, yours = there, here, yours, mine
+        shift += DIGIT
+    if (shift // DIGIT) % 2 == 1:  # the last pass ended in the spare arrays
+        keys[:n] = here[:n]
+        classes[:n] = mine[:n]
+
+
+@inner
+def sorted_entries(cells, keys, label, first, last, kept, classes):
+    """Copy the keys and classes of entries first..last whose cell has a class, sorted; return how many.
+
+    ``kept`` and ``classes`` have two rows; the answer is in the first, the second is scratch.
+    """
     n = 0
     for k in range(first, last):
         c = label[cells[k]]
         if c >= 0:
-            kept[n] = values[k]
-            classes[n] = c
+            kept[0, n] = keys[k]
+            classes[0, n] = c
             n += 1
+    if n <= FEW:
+        insert_sort(kept[0], classes[0], n)
+    else:
+        radix_sort(kept[0], classes[0], kept[1], classes[1], n)
     return n
 
 
 @inner
-def tie_end(kept, order, a, n):
-    """Return the end of the block of values equal to the one at ``order[a]``."""
+def tie_end(kept, a, n):
+    """Return the end of the block of keys equal to the one at ``a``."""
     b = a + 1
-    while b < n and kept[order[b]] == kept[order[a]]:
+    while b < n and kept[b] == kept[a]:
         b += 1
     return b
 
@@ -48,15 +106,15 @@ def cubed(t):
 
 
 @kernel
-def rank_sums(indptr, cells, values, label, size, ranks, ties, start, stop):
+def rank_sums(indptr, cells, keys, label, size, ranks, ties, start, stop):
     """Write twice the sum of mid-ranks of group g among all labelled cells, and Σ(t³ - t) over ties."""
     n_all = size.sum()
     longest = longest_column(indptr, start, stop)
-    kept = np.empty(longest, values.dtype)
-    groups = np.empty(longest, np.int32)
+    both = np.empty((2, longest), keys.dtype)
+    labels = np.empty((2, longest), np.int32)
+    kept, groups = both[0], labels[0]
     for j in range(start, stop):
-        n = gather(cells, values, label, indptr[j], indptr[j + 1], kept, groups)
-        order = np.argsort(kept[:n])
+        n = sorted_entries(cells, keys, label, indptr[j], indptr[j + 1], both, labels)
         below = n_all - n
         tied = cubed(below)
         for g in range(size.size):
@@ -65,9 +123,9 @@ def rank_sums(indptr, cells, values, label, size, ranks, ties, start, stop):
             ranks[j, groups[k]] -= below + 1
         a = 0
         while a < n:
-            b = tie_end(kept, order, a, n)
+            b = tie_end(kept, a, n)
             for k in range(a, b):
-                ranks[j, groups[order[k]]] += 2 * below + (b - a) + 1
+                ranks[j, groups[k]] += 2 * below + (b - a) + 1
             tied += cubed(b - a)
             below += b - a
             a = b
@@ -76,7 +134,7 @@ def rank_sums(indptr, cells, values, label, size, ranks, ties, start, stop):
 
 @kernel
 def rank_sums_within(
-    indptr, cells, values, label, block_of, size, block_size, ranks, ties, start, stop
+    indptr, cells, keys, label, block_of, size, block_size, ranks, ties, start, stop
 ):
     """Write twice the sum of mid-ranks of class c among the cells of its own block (sample).
 
@@ -86,11 +144,11 @@ def rank_sums_within(
     below = np.empty(block_size.size, np.int64)
     tied = np.zeros(block_size.size, np.int64)
     longest = longest_column(indptr, start, stop)
-    kept = np.empty(longest, values.dtype)
-    classes = np.empty(longest, np.int32)
+    both = np.empty((2, longest), keys.dtype)
+    labels = np.empty((2, longest), np.int32)
+    kept, classes = both[0], labels[0]
     for j in range(start, stop):
-        n = gather(cells, values, label, indptr[j], indptr[j + 1], kept, classes)
-        order = np.argsort(kept[:n])
+        n = sorted_entries(cells, keys, label, indptr[j], indptr[j + 1], both, labels)
         below[:] = block_size
         for k in range(n):  # all that is not stored is a zero
             below[block_of[classes[k]]] -= 1
@@ -102,14 +160,14 @@ def rank_sums_within(
             ranks[j, classes[k]] -= below[block_of[classes[k]]] + 1
         a = 0
         while a < n:
-            end = tie_end(kept, order, a, n)
+            end = tie_end(kept, a, n)
             for k in range(a, end):
-                tied[block_of[classes[order[k]]]] += 1
+                tied[block_of[classes[k]]] += 1
             for k in range(a, end):
-                b = block_of[classes[order[k]]]
-                ranks[j, classes[order[k]]] += 2 * below[b] + tied[b] + 1
+                b = block_of[classes[k]]
+                ranks[j, classes[k]] += 2 * below[b] + tied[b] + 1
             for k in range(a, end):
-                b = block_of[classes[order[k]]]
+                b = block_of[classes[k]]
                 ties[j, b] += cubed(tied[b])
                 below[b] += tied[b]
                 tied[b] = 0
@@ -120,7 +178,7 @@ def rank_sums_within(
 def wins_against(
     indptr,
     cells,
-    values,
+    keys,
     label,
     group_of,
     block_of,
@@ -143,11 +201,11 @@ def wins_against(
     below = np.zeros(n_blocks, np.int64)
     tied = np.zeros(n_blocks, np.int64)
     longest = longest_column(indptr, start, stop)
-    kept = np.empty(longest, values.dtype)
-    classes = np.empty(longest, np.int32)
+    both = np.empty((2, longest), keys.dtype)
+    labels = np.empty((2, longest), np.int32)
+    kept, classes = both[0], labels[0]
     for j in range(start, stop):
-        n = gather(cells, values, label, indptr[j], indptr[j + 1], kept, classes)
-        order = np.argsort(kept[:n])
+        n = sorted_entries(cells, keys, label, indptr[j], indptr[j + 1], both, labels)
         zeros[:] = size
         for k in range(n):
             zeros[classes[k]] -= 1
@@ -166,22 +224,22 @@ def wins_against(
         shared = 0.0  # ties within the reference are ties of every pair
         a = 0
         while a < n:
-            end = tie_end(kept, order, a, n)
+            end = tie_end(kept, a, n)
             for k in range(a, end):
-                c = classes[order[k]]
+                c = classes[k]
                 count[group_of[c]] += 1
                 if group_of[c] == reference:
                     tied[block_of[c]] += 1
             t = count[reference]
             for k in range(a, end):
-                c = classes[order[k]]
+                c = classes[k]
                 wins[j, group_of[c]] += 2 * below_all + t
                 within[j, c] += 2 * below[block_of[c]] + tied[block_of[c]]
             shared += cubed(t)
             below_all += t
             count[reference] = 0
             for k in range(a, end):
-                c = classes[order[k]]
+                c = classes[k]
                 ties[j, group_of[c]] += cubed(count[group_of[c]] + t) - cubed(t)
                 count[group_of[c]] = 0
                 below[block_of[c]] += tied[block_of[c]]
@@ -192,7 +250,7 @@ def wins_against(
 
 
 @kernel
-def pairwise_auc(indptr, cells, values, label, group_of, block_of, size, fewest, auc, start, stop):
+def pairwise_auc(indptr, cells, keys, label, group_of, block_of, size, fewest, auc, start, stop):
     """Write ``auc[j, g, h]``: how often a cell of group g is above one of group h; a tie counts half.
 
     Within each block (sample), averaged with weights n1 n2 / (n1 + n2) over the blocks in which
@@ -206,11 +264,11 @@ def pairwise_auc(indptr, cells, values, label, group_of, block_of, size, fewest,
     tied = np.zeros((n_blocks, n_groups), np.int64)
     wins = np.empty((size.size, n_groups), np.int64)
     longest = longest_column(indptr, start, stop)
-    kept = np.empty(longest, values.dtype)
-    classes = np.empty(longest, np.int32)
+    both = np.empty((2, longest), keys.dtype)
+    labels = np.empty((2, longest), np.int32)
+    kept, classes = both[0], labels[0]
     for j in range(start, stop):
-        n = gather(cells, values, label, indptr[j], indptr[j + 1], kept, classes)
-        order = np.argsort(kept[:n])
+        n = sorted_entries(cells, keys, label, indptr[j], indptr[j + 1], both, labels)
         below[:] = counts
         for k in range(n):
             below[block_of[classes[k]], group_of[classes[k]]] -= 1
@@ -220,16 +278,16 @@ def pairwise_auc(indptr, cells, values, label, group_of, block_of, size, fewest,
                 wins[c, h] = zeros * below[block_of[c], h]
         a = 0
         while a < n:
-            end = tie_end(kept, order, a, n)
+            end = tie_end(kept, a, n)
             for k in range(a, end):
-                tied[block_of[classes[order[k]]], group_of[classes[order[k]]]] += 1
+                tied[block_of[classes[k]], group_of[classes[k]]] += 1
             for k in range(a, end):
-                c = classes[order[k]]
+                c = classes[k]
                 b = block_of[c]
                 for h in range(n_groups):
                     wins[c, h] += 2 * below[b, h] + tied[b, h]
             for k in range(a, end):
-                b, g = block_of[classes[order[k]]], group_of[classes[order[k]]]
+                b, g = block_of[classes[k]], group_of[classes[k]]
                 below[b, g] += tied[b, g]
                 tied[b, g] = 0
             a = end

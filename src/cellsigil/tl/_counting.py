@@ -115,18 +115,24 @@ def normal_scores(
     total = np.float64(n1 + n2)
     centred = u - pairs / 2
     sd = np.sqrt(pairs * (total + 1) / 12)
-    corrected = centred / (sd * np.sqrt(1 - ties / (total**3 - total)))
+    with np.errstate(invalid="ignore", divide="ignore"):
+        corrected = centred / (sd * np.sqrt(1 - ties / (total**3 - total)))
     nothing = (centred == 0) & (pairs > 0)
     return u / pairs, np.where(nothing, 0.0, corrected), centred / sd
+
+
+def _sortable(piece: GeneBlock) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Return the columns with the positive values as integers of the same order."""
+    return piece.indptr, piece.cells, piece.values.view(f"i{piece.values.itemsize}")
 
 
 def _ranks_of(piece: GeneBlock, label: np.ndarray, n: np.ndarray) -> dict[str, np.ndarray]:
     (n_groups, n_samples), n_genes = n.shape, piece.stop - piece.start
     group = np.where(label < 0, -1, label // n_samples).astype(np.int32)
-    size = n.sum(axis=1)
+    size, columns = n.sum(axis=1), _sortable(piece)
     ranks = np.empty((n_genes, n_groups), np.int64)
     ties = np.empty(n_genes)
-    _ranks.rank_sums(*piece[2:], group, size, ranks, ties, 0, n_genes)
+    _ranks.rank_sums(*columns, group, size, ranks, ties, 0, n_genes)
     u = (ranks - size * (size + 1)) / 2
     auc, u_z, z_raw = (x.T for x in normal_scores(u, size, n.sum() - size, ties[:, None]))
     fields = {"auc": auc, "u_z": u_z, "z_raw": z_raw}
@@ -137,7 +143,7 @@ def _ranks_of(piece: GeneBlock, label: np.ndarray, n: np.ndarray) -> dict[str, n
     block_size = n.sum(axis=0)
     block_of = np.tile(np.arange(n_samples), n_groups)
     _ranks.rank_sums_within(
-        *piece[2:], label, block_of, n.ravel(), block_size, within, block_ties, 0, n_genes
+        *columns, label, block_of, n.ravel(), block_size, within, block_ties, 0, n_genes
     )
     u = (within.reshape(n_genes, n_groups, n_samples) - n * (n + 1)) / 2
     other = block_size - n
@@ -165,6 +171,7 @@ def count_against(
 ) -> dict[str, np.ndarray]:
     """Return AUC and normal scores of each group against group ``reference`` instead of the rest."""
     (n_groups, n_samples), n_genes = n.shape, piece.stop - piece.start
+    columns = _sortable(piece)
     size, other = n.sum(axis=1), np.broadcast_to(n[reference], n.shape)
     group_of = np.repeat(np.arange(n_groups), n_samples)
     block_of = np.tile(np.arange(n_samples), n_groups)
@@ -172,7 +179,7 @@ def count_against(
     ties = np.zeros((n_genes, n_groups))
     within = np.zeros((n_genes, n.size), np.int64)
     _ranks.wins_against(
-        *piece[2:], label, group_of, block_of, n.ravel(), reference, wins, ties, within, 0, n_genes
+        *columns, label, group_of, block_of, n.ravel(), reference, wins, ties, within, 0, n_genes
     )
     with np.errstate(invalid="ignore", divide="ignore"):
         scores = normal_scores(wins / 2, size, size[reference], ties)
@@ -195,6 +202,7 @@ def count_pairs(piece: GeneBlock, label: np.ndarray, n: np.ndarray) -> np.ndarra
     group_of = np.repeat(np.arange(n_groups), n_samples)
     block_of = np.tile(np.arange(n_samples), n_groups)
     auc = np.empty((n_genes, n_groups, n_groups))
+    columns = _sortable(piece)
     fewest = 2 if n_samples == 1 else MIN_CELLS
-    _ranks.pairwise_auc(*piece[2:], label, group_of, block_of, n.ravel(), fewest, auc, 0, n_genes)
+    _ranks.pairwise_auc(*columns, label, group_of, block_of, n.ravel(), fewest, auc, 0, n_genes)
     return auc
