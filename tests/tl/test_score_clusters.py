@@ -11,17 +11,8 @@ import scipy.sparse as sp
 from cellsigil.tl import group_stats, score_clusters
 
 N_GENES = 400
-COLUMNS = [
-    "group",
-    "signature",
-    "effect",
-    "z",
-    "p",
-    "padj",
-    "p_from",
-    "n_genes",
-    "n_samples_support",
-]
+COLUMNS = ["group", "signature", "effect", "z", "p", "padj", "p_from", "vif", "p_vif"]
+COLUMNS += ["n_genes", "n_samples_support"]
 
 
 def make(n_cells=300, seed=0, shift=1.5):
@@ -161,3 +152,41 @@ def test_adjust_is_scipys():
 def test_near_names():
     with pytest.raises(KeyError, match="Did you mean 'group'"):
         score_clusters(make(), MARKERS, "groups")
+
+
+def test_coherent_sets_are_calibrated_by_their_inflation():
+    """Genes that move together (a shared factor per cell), groups that mean nothing."""
+    rng = np.random.default_rng(3)
+    adata = make(shift=0.0)
+    level = rng.gamma(0.7, 1.5, N_GENES) + 0.3
+    factor = np.exp(rng.normal(0, 0.6, adata.n_obs))
+    rate = np.tile(level, (adata.n_obs, 1))
+    rate[:, :60] *= factor[:, None]
+    adata.X = sp.csr_matrix(np.log1p(rng.poisson(rate) * 1.3).astype(np.float32))
+    names = adata.var_names
+    sets = {f"r{i}": rng.choice(names[:60], 15, replace=False).tolist() for i in range(3)}
+    tables = []
+    for turn in range(40):
+        adata.obs["group"] = rng.permutation(adata.obs["group"].to_numpy())
+        tables.append(score_clusters(adata, sets, "group", rng=turn))
+    table = pd.concat(tables)
+    assert (table["p"] <= 0.05).mean() > 0.15
+    assert (table["p_vif"] <= 0.05).mean() < 0.09
+    assert table["vif"].min() > 2
+    loose = score_clusters(adata, {"loose": names[100:115].tolist()}, "group")
+    assert loose["vif"].max() < 1.5
+
+
+def test_inflation_is_one_plus_the_mean_correlation():
+    from cellsigil.tl._inflation import inflations
+    from cellsigil.tl._signatures import index_sets, read_signatures
+
+    adata = make()
+    genes = [f"g{i}" for i in (0, 1, 2, 3, 4, 5, 300)]
+    indexed = index_sets(read_signatures({"s": genes}), adata.var_names)
+    found = inflations(adata, group_stats(adata, "group"), indexed)
+    x = pd.DataFrame(adata.X.toarray().astype(float), columns=adata.var_names)[genes]
+    rest = x - x.groupby(adata.obs["group"].to_numpy()).transform("mean")
+    correlation = rest.corr().to_numpy()
+    mean = correlation[~np.eye(7, dtype=bool)].mean()
+    assert found[0] == pytest.approx(max(1 + 6 * mean, 1.0), rel=1e-6)

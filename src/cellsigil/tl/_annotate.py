@@ -105,16 +105,15 @@ def annotate(
     indexed = index_sets(tree.signatures(), adata.var_names, var=adata.var)
     stats = stats_for(adata, groupby, sample_key=sample_key, layer=layer, stats=stats)
     scores = score_table(stats, indexed, seed=0, least=1)
-    effect = scores.pivot(index="group", columns="signature", values="effect")
-    p = scores.pivot(index="group", columns="signature", values="p")
     sets = {one.name: one for one in indexed}
-    effect = effect[[name for name in effect if sets[name].up.size]]  # low genes alone name nothing
+    named = scores["signature"].map(lambda name: sets[name].up.size > 0)
+    scores = scores[named].set_index("signature")  # low genes alone name nothing
     table = pd.DataFrame(
         [
-            _row(tree, group, effect.loc[group], p.loc[group], sets, stats.auc_blocked[place], stats.genes, margin)
-            for place, group in enumerate(stats.groups)
+            _row(tree, group, part, sets, auc, stats.genes, margin)
+            for (group, part), auc in zip(scores.groupby("group", sort=False), stats.auc_blocked)
         ]
-    )  # fmt: skip
+    )
     groups = read_groups(adata, groupby)
     for column, key in (("label", key_added), ("cl", f"{key_added}_ontology_term_id")):
         adata.obs[key] = _spread(table[column].tolist(), groups.codes, adata.obs_names)
@@ -144,10 +143,10 @@ def compare(children: list[str], effect: pd.Series) -> Step | None:
 
 
 def _row(
-    tree: Hierarchy, group: str, effect: pd.Series, p: pd.Series, sets: dict[str, IndexedSet],
+    tree: Hierarchy, group: Any, scores: pd.DataFrame, sets: dict[str, IndexedSet],
     auc: np.ndarray, genes: pd.Index, margin: float,
 ) -> dict[str, Any]:  # fmt: skip
-    taken, ended = walk(tree, effect, margin)
+    taken, ended = walk(tree, scores["effect"], margin)
     node = taken[-1].best if taken else ""
     told = taken[-1] if taken else ended or Step("", np.nan, np.nan, "")
     open_ended = ended is not None and len(tree.children(node)) > 1
@@ -160,7 +159,7 @@ def _row(
         "effect": told.effect,
         "margin": told.margin,
         "runner_up": told.runner_up,
-        "p": float(p.get(told.best, np.nan)),
+        "p": float(scores["p"].get(told.best, np.nan)),
         "genes": _deciding(sets[told.best], auc, genes) if told.best else "",
         "path": " > ".join(tree.path(node)) if node else "",
         "below": ended.best if ended else "",
@@ -179,6 +178,5 @@ def _deciding(s: IndexedSet, auc: np.ndarray, genes: pd.Index) -> str:
 
 def _spread(values: list[str], codes: np.ndarray, index: pd.Index) -> pd.Series:
     """Return each group's value for its cells, categorical; NaN for cells without a group."""
-    categories = list(dict.fromkeys(values))
-    place = np.array([categories.index(value) for value in values] + [-1])  # [-1] is for code -1
-    return pd.Series(pd.Categorical.from_codes(place[codes], categories), index=index)
+    by_cell = np.array([*values, None], dtype=object)[codes]  # code -1: no group
+    return pd.Series(pd.Categorical(by_cell, list(dict.fromkeys(values))), index=index)

@@ -167,7 +167,7 @@ def _onto(weights: sp.csr_matrix, names: np.ndarray, genes: pd.Index) -> sp.csr_
     """Return weights by name as weights by column of the data; a gene that is not there has weight 0."""
     if names.size == len(genes) and (names == np.asarray(genes.astype(str), object)).all():
         return weights
-    place = genes.astype(str).get_indexer(names)
+    place = genes.astype(str).get_indexer(pd.Index(names))
     entries = weights.tocoo()
     kept = place[entries.row] >= 0
     where = (place[entries.row[kept]], entries.col[kept])

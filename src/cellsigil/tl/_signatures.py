@@ -192,7 +192,7 @@ def _weighted(name: str, genes: Any) -> dict[str, float]:
     out: dict[str, float] = {}
     for gene, weight in pairs:
         if not isinstance(gene, str):
-            kind = "a missing value" if pd.isna(gene) else f"{gene!r} ({type(gene).__name__})"
+            kind: str = "a missing value" if pd.isna(gene) else f"{gene!r} ({type(gene).__name__})"
             msg = f"Signature {name!r} holds {kind} where a gene name is needed. Drop it."
             raise ValueError(msg)
         if not np.isfinite(weight):
@@ -271,8 +271,8 @@ def _nothing_found(wanted: list[str], genes: pd.Index, var: pd.DataFrame | None)
         if here
         else "There are no genes."
     )
-    for column in [] if var is None else var.columns:
-        if len(set(wanted) & set(var[column].astype(str))):
+    for column, values in [] if var is None else var.items():
+        if not set(wanted).isdisjoint(values.astype(str)):
             return f"{msg} var[{column!r}] holds them: make it the var_names."
     if {gene.upper() for gene in wanted} & {gene.upper() for gene in genes.astype(str)}:
         return f"{msg} They differ in upper and lower case only: is one of them of another species?"
