@@ -25,3 +25,6 @@ SCORE_CLUSTERS = "score_clusters"  # uns
 CELL_TYPE = "cell_type"  # obs
 ANNOTATE = "annotate"  # uns
 PROVENANCE = "cellsigil"  # uns: JSON of where the data came from and what was done
+
+UNKNOWN = "unknown"  # value of a cell type label: nothing of the tree fits
+UNRESOLVED = ", unresolved"  # end of a label: between several types below the one named

@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 import scipy.sparse as sp
 
-from cellsigil import sig, tl
+from cellsigil import pp, sig, tl
 from cellsigil._core._jit import threads
 from cellsigil.sig._choose import rank_genes
 from cellsigil.sig._inputs import cell_factors, open_counts, read_cells
@@ -441,3 +441,21 @@ def test_kang_transfers_to_held_out_samples(real):
     card = sig.build(real("kang_muscat_example.h5ad"), "cluster_id", sample_key="sample_id").card
     assert min(card["transfer"]["worst_auroc"].values()) > 0.85
     assert card["deconvolution"]["r"] > 0.9
+
+
+def test_labels_left_open_are_left_out_with_a_warning_unless_asked_for():
+    rng = np.random.default_rng(0)
+    counts = sp.csr_matrix(rng.poisson(2.0, (90, 40)).astype(np.float32))
+    adata = ad.AnnData(counts, layers={"counts": counts.copy()})
+    adata.obs["type"] = np.repeat(["B cell", "T cell", "T cell, unresolved", "unknown", "NK"], 18)
+    pp.normalize(adata)
+    with pytest.warns(
+        UserWarning, match="36 cells labelled 'T cell, unresolved', 'unknown' are left out"
+    ):
+        signature = sig.build(adata, "type")
+    assert signature.types == ["B cell", "NK", "T cell"]
+    alone = sig.build(
+        adata[~adata.obs["type"].isin(["T cell, unresolved", "unknown"])].copy(), "type"
+    )
+    np.testing.assert_array_equal(signature.adata.X, alone.adata.X)
+    assert len(sig.build(adata, "type", keep_unresolved=True).types) == 5

@@ -14,6 +14,7 @@ import numpy as np
 import pandas as pd
 
 import cellsigil
+from cellsigil import _keys
 from cellsigil._matrix import suggest
 from cellsigil._signature import SignatureSet
 from cellsigil.sig._card import measure_transfer
@@ -39,6 +40,7 @@ def build(
     ontology: Mapping[str, str] | None = None,
     genome: str | None = None,
     exclude: Sequence[str] = tuple(GENE_SETS),
+    keep_unresolved: bool = False,
     rng: int | np.random.Generator = 0,
 ) -> SignatureSet:
     """Make a SignatureSet: the types' mean expression, the genes to deconvolve with, and a card.
@@ -71,6 +73,9 @@ def build(
     exclude
         Gene sets that are never selected: "mitochondrial", "ribosomal", "sex", "dissociation" (van den
         Brink 2017), "haemoglobin". Their profiles are kept.
+    keep_unresolved
+        Keep the labels that `tl.annotate` leaves open ("unknown", "T cell, unresolved") as types of
+        their own. By default their cells are left out, with a warning.
     rng
         Seed or generator for what the card draws.
 
@@ -93,6 +98,14 @@ def build(
     if n_markers < 1:
         msg = f"n_markers={n_markers} leaves no gene. Ask for 10 or more."
         raise ValueError(msg)
+    if not keep_unresolved and (is_open := _left_open(adata, groupby)).any():
+        names = ", ".join(repr(str(label)) for label in adata.obs[groupby][is_open].unique())
+        msg = (
+            f"obs[{groupby!r}]: {is_open.sum()} cells labelled {names} are left out of the signature. "
+            f"Pass keep_unresolved=True to keep them as types."
+        )
+        warnings.warn(msg, UserWarning, stacklevel=2)
+        adata, stats = adata[~is_open], None
     counts = open_counts(adata)
     if stats is None:
         stats = group_stats(adata, groupby, sample_key=sample_key, layer=layer)
@@ -138,7 +151,8 @@ def build(
         "genome": genome or _genome(adata),
         "parameters": {
             "groupby": groupby, "sample_key": sample_key, "layer": layer, "n_markers": n_markers,
-            "exclude": list(exclude), "rng": rng if isinstance(rng, int) else "a generator",
+            "exclude": list(exclude), "keep_unresolved": keep_unresolved,
+            "rng": rng if isinstance(rng, int) else "a generator",
         },
         "versions": _versions(),
         "input_hash": input_hash(counts, *labels),
@@ -193,6 +207,14 @@ def _assemble(
         "marker_rank": ranking.ranks,
     }
     return ad.AnnData(ranking.profiles, obs=obs, var=var, layers=layers)
+
+
+def _left_open(adata: ad.AnnData, groupby: str) -> np.ndarray:
+    """Return which cells have a label that `tl.annotate` left open."""
+    if groupby not in adata.obs:
+        return np.zeros(adata.n_obs, bool)  # read_cells says what is missing
+    labels = adata.obs[groupby].astype(str)
+    return (labels.eq(_keys.UNKNOWN) | labels.str.endswith(_keys.UNRESOLVED)).to_numpy(dtype=bool)
 
 
 def _check_stats(
