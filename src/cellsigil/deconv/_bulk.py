@@ -73,7 +73,7 @@ def check_bulk(table: pd.DataFrame, where: str) -> pd.DataFrame:
         In one sentence: the file, the sample or gene, and the way out.
     """
     if not table.shape[0] or not table.shape[1]:
-        msg = f"{where} holds {table.shape[0]} genes x {table.shape[1]} samples. It needs genes as rows, samples as columns."
+        msg = f"{where} holds {table.shape[0]} genes x {table.shape[1]} samples. It needs genes x samples."
         raise BulkError(msg)
     names = pd.Index([str(name) for name in table.columns])
     if not names.is_unique:
@@ -91,7 +91,8 @@ def check_bulk(table: pd.DataFrame, where: str) -> pd.DataFrame:
     if not out.index.is_unique:
         twice = out.index[out.index.duplicated()].unique()
         warnings.warn(
-            f"{where}: {len(twice)} genes have several rows ({', '.join(map(repr, twice[:3]))}, ...); they were added up.",
+            f"{where}: {len(twice)} genes have several rows ({', '.join(map(repr, twice[:3]))}, ...), "
+            f"which were added up.",
             stacklevel=3,
         )
         out = out.groupby(level=0, sort=False).sum()
@@ -119,7 +120,7 @@ def _check_values(values: np.ndarray, genes: pd.Index, names: pd.Index, where: s
         return f"gene {genes[g]!r} in sample {names[i]!r}"
 
     if (bad := np.isnan(values)).any():
-        msg = f"{where} has no value for {place(bad)} ({int(bad.sum())} missing in all). Fill them in or drop the genes."
+        msg = f"{where} has no value for {place(bad)} ({int(bad.sum())} missing in all). Fill in or drop the genes."
         raise BulkError(msg)
     if (bad := np.isinf(values)).any():
         msg = f"{where} is infinite at {place(bad)}. Drop the gene, or find out where a division by 0 was."

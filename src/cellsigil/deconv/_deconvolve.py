@@ -14,6 +14,7 @@ from cellsigil._core._seed import seed_of
 from cellsigil._matrix import suggest
 from cellsigil._signature import SignatureSet
 from cellsigil.deconv._bulk import BulkError, check_bulk, guess_scale, read_bulk
+from cellsigil.deconv._fit import condition_number, fit_table, similar_types
 from cellsigil.deconv._intervals import (
     GENES_ONLY,
     WITH_DONORS,
@@ -21,7 +22,6 @@ from cellsigil.deconv._intervals import (
     draw_coefficients,
     quantiles,
 )
-from cellsigil.deconv._fit import condition_number, fit_table, similar_types
 from cellsigil.deconv._match import Reference, match_genes, open_signature
 from cellsigil.deconv._result import Deconvolution
 from cellsigil.deconv._rna_content import content_of
@@ -158,7 +158,8 @@ def _genes_used(reference: Reference, genes: Sequence[str] | None, notes: list[s
         asked = pd.Index([str(gene) for gene in genes]).unique()
         unknown = [gene for gene in asked if gene not in reference.all_genes]
         if unknown:
-            msg = f"genes= names {unknown[0]!r}, which is no gene of the signature. {suggest(unknown[0], reference.all_genes[:20000])}"
+            near = suggest(unknown[0], reference.all_genes)
+            msg = f"genes= names {unknown[0]!r}, which is no gene of the signature. {near}"
             raise KeyError(msg)
         used, wanted = np.flatnonzero(reference.genes.isin(asked)), len(asked)
     kept = (reference.profiles[used] > 0).any(axis=1)

@@ -34,7 +34,6 @@ _NOT_EXPRESSION = (
     {"logfc", "p.value"},
     {"logfc", "fdr"},
 )
-# fmt: skip
 
 
 class BulkError(ValueError):
@@ -130,13 +129,13 @@ def _read_columns(
         msg = f"{path.name} has one column only. It needs genes and samples, separated by tabs or commas."
         raise BulkError(msg)
     names = first if header else ["gene", *[f"column{i}" for i in range(2, len(first) + 1)]]
-    if header and (known := {name.lower() for name in first}):
-        if any(tell <= known for tell in _NOT_EXPRESSION):
-            msg = (
-                f"{path.name} is a table of differential expression ({', '.join(first[1:4])}, ...), not of expression. "
-                f"Pass the counts or TPM per sample."
-            )
-            raise BulkError(msg)
+    known = {name.lower() for name in first}
+    if header and any(tell <= known for tell in _NOT_EXPRESSION):
+        msg = (
+            f"{path.name} is a table of differential expression ({', '.join(first[1:4])}, ...), not of expression. "
+            f"Pass the counts or TPM per sample."
+        )
+        raise BulkError(msg)
     table = _parse(path, text, skip, sep, header, names)
     sample = _sample_name(path)
     for tell, gene, value in _ONE_SAMPLE:
@@ -263,12 +262,13 @@ def _parse(
     try:
         table = pd.read_csv(
             StringIO(text), sep=sep, skiprows=skip + header, header=None, names=unique, index_col=False,
-            dtype={name: str for name in text_columns}, keep_default_na=False,
+            dtype=dict.fromkeys(text_columns, str), keep_default_na=False,
             na_values={name: _MISSING for name in unique if name not in text_columns},
             decimal="," if sep == ";" else ".", skip_blank_lines=True,
             low_memory=False,
         )  # fmt: skip
     except (pd.errors.ParserError, ValueError) as error:
-        msg = f"{path.name} can't be read as a table ({str(error).strip()}). Every line needs as many fields as the header."
+        why = str(error).strip()
+        msg = f"{path.name} can't be read as a table ({why}). Every line needs as many fields as the header."
         raise BulkError(msg) from error
     return table.set_axis([name.split("\0")[0] for name in unique], axis=1)

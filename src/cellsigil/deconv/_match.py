@@ -107,7 +107,8 @@ def _checked(reference: Reference) -> Reference:
         raise ValueError(msg)
     totals = values.sum(axis=0)
     if not (totals > 0).all():
-        msg = f"The signature's profile of {reference.types[int(np.argmin(totals))]!r} is zero everywhere. Leave it out."
+        empty = reference.types[int(np.argmin(totals))]
+        msg = f"The signature's profile of {empty!r} is zero everywhere. Leave it out."
         raise ValueError(msg)
     return replace(reference, totals=totals)
 
@@ -154,7 +155,8 @@ def _nothing_shared(bulk: pd.DataFrame, reference: Reference) -> str:
         way = " Name the bulk's genes as the signature does"
         if ENSEMBL in (ours, theirs):
             way += ", from the annotation that the bulk was counted with"
-        return f"{start}: the bulk uses {theirs} ({bulk.index[0]!r}), the signature {ours} ({reference.genes[0]!r}).{way}."
+        found = f"the bulk uses {theirs} ({bulk.index[0]!r}), the signature {ours} ({reference.genes[0]!r})"
+        return f"{start}: {found}.{way}."
     upper = {str(g).upper() for g in reference.genes}
     if any(str(g).upper() in upper for g in bulk.index[:2000]):
         return f"{start} but for upper and lower case ({bulk.index[0]!r}, {reference.genes[0]!r}): another species?"

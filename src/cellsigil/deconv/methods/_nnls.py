@@ -10,7 +10,7 @@ from cellsigil.deconv.methods._record import Method
 
 
 def fit(
-    mixtures: np.ndarray, profiles: np.ndarray, weight: np.ndarray, start: np.ndarray | None = None
+    mixtures: np.ndarray, profiles: np.ndarray, weight: np.ndarray, _start: np.ndarray | None = None
 ) -> np.ndarray:
     """Minimise Σ w (y - Sβ)² over β >= 0; the few highest genes decide."""
     out = np.empty((len(mixtures), profiles.shape[1]))

@@ -12,7 +12,7 @@ ROUNDS = 10
 
 
 def fit(
-    mixtures: np.ndarray, profiles: np.ndarray, weight: np.ndarray, start: np.ndarray | None = None
+    mixtures: np.ndarray, profiles: np.ndarray, weight: np.ndarray, _start: np.ndarray | None = None
 ) -> np.ndarray:
     """Minimise Σ w ((y - Sβ) / (ŷ + 10 CPM))² over β >= 0, ŷ from the round before."""
     out = np.empty((len(mixtures), profiles.shape[1]))
