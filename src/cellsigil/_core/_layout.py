@@ -7,7 +7,7 @@ import scipy.sparse as sp
 
 from cellsigil._core._jit import inner, kernel, over_range
 
-NODES = 4096  # of a force table over t = d2 / (1 + d2): two divisions fewer, and no power per pair
+NODES = 4096  # of a force table over t = d2 / (1 + d2), which spares two powers a pair
 NEGATIVES = 5  # random vertices pushed off per attraction, as in umap
 FARTHEST = 4.0  # a step's largest component, as in umap
 PHASES = 4  # vertices i, i+4, ... move together and read where the others were
@@ -47,7 +47,8 @@ def move_vertices(
     """Move vertices phase + 4t of one epoch from ``here`` to ``there``.
 
     Edge k acts in ``rate[k]`` of the epochs. umap moves both ends of an edge, and every edge is stored
-    both ways: a vertex that moves alone is attracted twice.
+    both ways: a vertex that moves alone is attracted twice as far. It is pushed first, so that what the
+    others read is a place near its neighbours.
     """
     n = here.shape[0]
     for t in range(start, stop):
@@ -58,17 +59,21 @@ def move_vertices(
             if np.floor((epoch + 1) * rate[k]) == np.floor(epoch * rate[k]):
                 continue
             j = indices[k]
-            for _ in range(2):
-                dx, dy = x - here[j, 0], y - here[j, 1]
-                force = pull(attract, dx, dy)
-                x -= pace * clip(force * dx)
-                y -= pace * clip(force * dy)
-            for s in range(NEGATIVES):
-                j = (scramble(dice + (k - indptr[i]) * NEGATIVES + s) * n) >> 32
-                dx, dy = x - here[j, 0], y - here[j, 1]
+            # All pushes are from one place: a chain of moves costs 1.5 times as much.
+            step_x, step_y = 0.0, 0.0
+            for _ in range(NEGATIVES):
+                dice = (dice * 1664525 + 1013904223) & 0xFFFFFFFF
+                other = (dice * n) >> 32
+                dx, dy = x - here[other, 0], y - here[other, 1]
                 force = pull(repel, dx, dy)
-                x += pace * clip(force * dx)
-                y += pace * clip(force * dy)
+                step_x += clip(force * dx)
+                step_y += clip(force * dy)
+            x += pace * clip(step_x)
+            y += pace * clip(step_y)
+            dx, dy = x - here[j, 0], y - here[j, 1]
+            force = pull(attract, dx, dy)
+            x -= pace * clip(2 * force * dx)
+            y -= pace * clip(2 * force * dy)
         there[i, 0], there[i, 1] = x, y
 
 
