@@ -115,6 +115,7 @@ def test_integer_clusters_and_genes_that_are_missing():
         ({"margin": -1}, "margin=-1 is out of range"),
         ({"margin": float("nan")}, "out of range"),
         ({"key_added": "a/b"}, "holds a '/'"),
+        ({"key_added": "leiden"}, "the column of the clusters too"),
     ],
 )
 def test_says_what_is_wrong(arguments, sentence):

@@ -88,7 +88,8 @@ def annotate(
     Raises
     ------
     ValueError
-        None of the markers is in the data, ``margin`` is not in 0..0.5, or ``stats`` is of other groups.
+        None of the markers is in the data, ``margin`` is not in 0..0.5, ``key_added`` is ``groupby``, or
+        ``stats`` is of other groups.
 
     Notes
     -----
@@ -97,6 +98,9 @@ def annotate(
     """
     if not 0 <= margin <= 0.5:
         msg = f"margin={margin} is out of range: it is a lead in AUC, 0 to 0.5 (default {MARGIN})."
+        raise ValueError(msg)
+    if key_added == groupby:
+        msg = f"key_added={key_added!r} is the column of the clusters too: it would be lost. Use another name."
         raise ValueError(msg)
     if "/" in key_added:
         msg = f"key_added={key_added!r} holds a '/', which .h5ad can't store. Use another name."
