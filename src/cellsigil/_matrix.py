@@ -7,6 +7,7 @@ What goes on has fixed types, so that kernels compile once: ``data`` float32 or 
 from __future__ import annotations
 
 import difflib
+import functools
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any, Literal, NamedTuple
@@ -108,6 +109,12 @@ class Rows:
         self, function: Callable[[Block, int], Any], combine: Callable[[Any, Any], Any]
     ) -> Any:
         """Return the partial results of all blocks, combined from the first to the last."""
+        if self.is_dask:  # on the workers, so that partial results do not pile up here
+            import dask
+
+            fold = dask.delayed(combine, pure=False)
+            partials = self._delayed(function)
+            return functools.reduce(fold, partials).compute() if partials else None
         total = None
         for partial in self.map(function):
             total = partial if total is None else combine(total, partial)

@@ -170,3 +170,92 @@ def test_leaves_the_input_alone(counts):
     pp.pca(view, n_comps=3, mask_var=None)
     np.testing.assert_array_equal(parent.X.toarray(), x.toarray())
     assert not parent.obsm
+
+
+def odd_storage(kind: str, counts: sp.csr_matrix):
+    """Store the same counts in a way that the wild knows."""
+    if kind == "big-endian dense":
+        return counts.toarray().astype(">f4")
+    matrix = counts.copy()
+    if kind == "duplicates":  # each value as two entries
+        half = counts.copy()
+        half.data = np.ones_like(half.data)
+        data = np.stack([counts.data - 1, half.data], axis=1).ravel()
+        return sp.csr_matrix(
+            (data, np.repeat(counts.indices, 2), counts.indptr * 2), shape=counts.shape
+        )
+    if kind == "unsorted":
+        for i in range(matrix.shape[0]):
+            row = slice(matrix.indptr[i], matrix.indptr[i + 1])
+            matrix.indices[row] = matrix.indices[row][::-1]
+            matrix.data[row] = matrix.data[row][::-1]
+        matrix.has_sorted_indices = False
+    elif kind == "big-endian":
+        matrix.data = matrix.data.astype(">f4")
+    elif kind == "read-only":
+        for array in (matrix.data, matrix.indices, matrix.indptr):
+            array.flags.writeable = False
+    elif kind == "mixed index types":
+        matrix.indptr = matrix.indptr.astype(np.int64)
+    elif kind == "int64 indices":
+        matrix.indptr, matrix.indices = matrix.indptr.astype("i8"), matrix.indices.astype("i8")
+    elif kind == "explicit zeros":
+        dense = counts.toarray()
+        cells, genes = np.indices(dense.shape).reshape(2, -1)
+        matrix = sp.csr_matrix((dense.ravel(), (cells, genes)), shape=dense.shape)
+    return matrix
+
+
+STORAGES = (
+    "big-endian dense", "duplicates", "unsorted", "big-endian", "read-only", "mixed index types",
+    "int64 indices", "explicit zeros",
+)  # fmt: skip
+
+
+def whole_room(matrix) -> ad.AnnData:
+    adata = ad.AnnData(matrix)
+    adata.var_names = ["MT-A", "MT-B"] + [f"G{j}" for j in range(matrix.shape[1] - 2)]
+    pp.qc(adata, percent_top=(10,))
+    pp.filter_cells(adata, min_genes=5, n_mads=5)
+    pp.filter_genes(adata)
+    pp.normalize(adata)
+    pp.hvg(adata, n_top_genes=30)
+    pp.pca(adata, n_comps=5)
+    return adata
+
+
+@pytest.mark.parametrize("kind", STORAGES)
+def test_the_whole_room_does_not_mind_how_counts_are_stored(counts, kind):
+    want = whole_room(counts)
+    matrix = odd_storage(kind, counts)
+    before = (matrix.indices.copy(), matrix.data.copy()) if sp.issparse(matrix) else matrix.copy()
+    got = whole_room(matrix)
+    pd.testing.assert_frame_equal(got.obs, want.obs, check_exact=True)
+    pd.testing.assert_frame_equal(got.var, want.var, check_exact=True)
+    assert got.X.data.tobytes() == want.X.data.tobytes()
+    assert got.obsm["X_pca"].tobytes() == want.obsm["X_pca"].tobytes()
+    if sp.issparse(matrix):
+        np.testing.assert_array_equal(matrix.indices, before[0])
+        np.testing.assert_array_equal(matrix.data, before[1])
+    else:
+        np.testing.assert_array_equal(matrix, before)
+
+
+def test_a_backed_file_is_read_and_left_as_it_is(counts, tmp_path):
+    adata = ad.AnnData(counts)
+    adata.var_names = ["MT-A", "MT-B"] + [f"G{j}" for j in range(38)]
+    pp.normalize(adata)
+    adata.write_h5ad(tmp_path / "a.h5ad")
+    before = (tmp_path / "a.h5ad").read_bytes()
+    backed = ad.read_h5ad(tmp_path / "a.h5ad", backed="r")
+    for each in (adata, backed):
+        pp.qc(each)
+        pp.hvg(each, n_top_genes=30)
+        pp.pca(each, n_comps=5)
+    np.testing.assert_array_equal(backed.obs["total_counts"], adata.obs["total_counts"])
+    assert backed.obsm["X_pca"].tobytes() == adata.obsm["X_pca"].tobytes()
+    for refused in (pp.normalize, pp.filter_cells, pp.filter_genes):
+        with pytest.raises(ValueError, match="to_memory"):
+            refused(backed)
+    backed.file.close()
+    assert (tmp_path / "a.h5ad").read_bytes() == before

@@ -40,9 +40,10 @@ def filter_cells(
 
     Totals and numbers of genes are counted anew from the counts of the genes that are there. With
     ``n_mads``, a cell is an outlier whose log1p total or log1p number of genes lies more than that
-    many median absolute deviations (times 1.4826, as R's ``mad``: a normal's standard deviation) from
-    its sample's median, on either side, or whose ``pct_counts_mt``, where `qc` wrote it, lies as far above. Medians are taken over
-    the cells that pass the fixed thresholds. A measure whose deviation is zero takes no cell.
+    many median absolute deviations (times 1.4826, as R's ``mad``: a normal's standard deviation)
+    from its sample's median, on either side, or whose ``pct_counts_mt``, where `qc` wrote it, lies
+    as far above. Medians are taken over the cells that pass the fixed thresholds. A measure whose
+    deviation is zero takes no cell.
 
     Parameters
     ----------

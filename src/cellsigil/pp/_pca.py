@@ -166,8 +166,7 @@ def _by_genes(
         return products, sums, _all_whole(block)
 
     def add(a: tuple, b: tuple) -> tuple:
-        np.add(a[0], b[0], out=a[0])
-        return a[0], a[1] + b[1], a[2] and b[2]
+        return a[0] + b[0], a[1] + b[1], a[2] and b[2]
 
     products, sums, whole = rows.reduce(partial, add)
     _warn_of_counts(rows, whole)
