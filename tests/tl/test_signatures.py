@@ -148,3 +148,8 @@ def test_a_broken_tree_is_refused(tmp_path, text, sentence):
 def test_an_unknown_tree_is_refused():
     with pytest.raises(FileNotFoundError, match="Did you mean 'immune'"):
         read_hierarchy("imune")
+
+
+def test_a_shipped_tree_is_a_set_of_signatures():
+    tree = read_hierarchy("immune")
+    assert read_signatures("immune") == read_signatures(tree) == tree.signatures()

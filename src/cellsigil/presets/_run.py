@@ -240,7 +240,7 @@ def _run_step(step: Step, results: _Results, bulk: pd.DataFrame | None) -> None:
                 results.signature = answer
             else:
                 results.tables[step.call.partition(".")[2]] = answer
-    except (ValueError, KeyError, TypeError) as error:
+    except (ValueError, KeyError, TypeError, OSError) as error:
         msg = f"{step.call} failed: {sentence(error)}"
         log.info("traceback", exc_info=error)
         raise StepError(msg) from error

@@ -72,6 +72,12 @@ class Hierarchy:
         }
 
 
+def shipped() -> dict[str, Any]:
+    """Return the shipped hierarchies: name -> file."""
+    files = (path for path in SHIPPED.iterdir() if path.name.endswith(".toml"))
+    return {path.name.removesuffix(".toml"): path for path in files}
+
+
 def read_hierarchy(source: str | Path | Hierarchy, *, signatures: Any = None) -> Hierarchy:
     """Read a tree of cell types and their markers.
 
@@ -98,16 +104,11 @@ def read_hierarchy(source: str | Path | Hierarchy, *, signatures: Any = None) ->
     """
     if isinstance(source, Hierarchy):
         return source
-    shipped = {
-        path.name.removesuffix(".toml"): path
-        for path in SHIPPED.iterdir()
-        if path.name.endswith(".toml")
-    }
-    if str(source) in shipped:
-        return _from_toml(shipped[str(source)].read_text(encoding="utf-8"), str(source))
+    if (found := shipped().get(str(source))) is not None:
+        return _from_toml(found.read_text(encoding="utf-8"), str(source))
     path = Path(source)
     if not path.is_file():
-        msg = f"There is no hierarchy {str(source)!r}, shipped or as a file. {suggest(source, shipped)}"
+        msg = f"There is no hierarchy {str(source)!r}, shipped or as a file. {suggest(source, shipped())}"
         raise FileNotFoundError(msg)
     if path.suffix == ".toml":
         return _from_toml(path.read_text(encoding="utf-8"), str(path))

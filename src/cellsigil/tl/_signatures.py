@@ -67,7 +67,8 @@ def read_signatures(signatures: Any) -> dict[str, GeneSet]:
         - the path of a GMT file; ``<name>_UP`` and ``<name>_DN`` make one signed signature, empty
           descriptions, blank lines, ``#`` comments and trailing tabs do no harm;
         - a DataFrame ``source, target[, weight]`` (decoupler's network), or the path of one as .csv or .tsv;
-        - a SignatureSet, or the path of one (.h5ad): the best 50 markers of every type.
+        - a SignatureSet, or the path of one (.h5ad): the best 50 markers of every type;
+        - a `Hierarchy`, or the name of a shipped one (``"immune"``): the markers of its types.
 
     Returns
     -------
@@ -82,6 +83,8 @@ def read_signatures(signatures: Any) -> dict[str, GeneSet]:
     """
     if isinstance(signatures, str | Path):
         signatures = _from_path(Path(signatures))
+    if hasattr(signatures, "signatures"):  # a Hierarchy
+        signatures = signatures.signatures()
     if isinstance(signatures, SignatureSet):
         signatures = _from_set(signatures)
     elif isinstance(signatures, pd.DataFrame):
@@ -205,6 +208,10 @@ def _weighted(name: str, genes: Any) -> dict[str, float]:
 
 def _from_path(path: Path) -> Any:
     if not path.is_file():
+        from cellsigil.tl import _hierarchy  # which reads signatures itself
+
+        if str(path) in _hierarchy.shipped():
+            return _hierarchy.read_hierarchy(str(path))
         msg = f"There is no file {path}. {_WAY}"
         raise FileNotFoundError(msg)
     if path.suffix == ".h5ad":
