@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+import scipy.sparse as sp
 from anndata import AnnData
 
 from cellsigil import _keys
@@ -273,6 +274,18 @@ def _keep(
         )
         steps = []
     if not kept.all():
+        _make_native(adata)
         (adata._inplace_subset_obs if what == "cells" else adata._inplace_subset_var)(kept)
     adata.uns[QC_FILTER] = json.dumps({"steps": [*steps, step]})
     log.info("kept %d of %d %s: %s", step["after"], step["before"], what, parts or "no rule")
+
+
+def _make_native(adata: AnnData) -> None:
+    """Bring sparse matrices to our byte order: scipy can't copy any other, and a subset copies."""
+    if adata.is_view:
+        return
+    if sp.issparse(adata.X) and not adata.X.dtype.isnative:
+        adata.X = adata.X.astype(adata.X.dtype.newbyteorder("="))
+    for name, matrix in list(adata.layers.items()):
+        if sp.issparse(matrix) and not matrix.dtype.isnative:
+            adata.layers[name] = matrix.astype(matrix.dtype.newbyteorder("="))
