@@ -142,7 +142,8 @@ def _read_columns(
         if tell <= set(names):
             one = table[[value]].set_axis(_genes(table[gene]), axis=0).set_axis([sample], axis=1)
             symbols = _symbols(table, gene)
-            return _without_summary(_summed(one, isoforms="IsoPct" in tell)), symbols
+            isoforms = "IsoPct" in tell or one.index.tolist() != table[gene].tolist()
+            return _without_summary(_summed(one, isoforms=isoforms)), symbols
     if not header and len(names) == 4 and any(g.startswith("N_") for g in table.iloc[:4, 0]):
         table = table.iloc[:, :2].set_axis(["gene", sample], axis=1)  # STAR: unstranded
     elif not header and len(names) == 2:
@@ -170,21 +171,20 @@ def _generic(table: pd.DataFrame) -> tuple[pd.DataFrame, dict[str, str]]:
     return _without_summary(_summed(out, isoforms=by_transcript)), symbols
 
 
+_GENCODE = r"^ENS[A-Z]*T[\d.]+\|ENS[A-Z]*G"
+
+
 def _genes(column: pd.Series) -> pd.Index:
     """Return gene names; GENCODE's ``ENST..|ENSG..|..`` gives its gene."""
     names = column.fillna("").astype(str)
-    if names.str.contains(r"^ENS\w*T[\d.]+\|ENS\w*G", regex=True).mean() > 0.5:
+    if names.str.contains(_GENCODE).mean() > 0.5:
         names = names.str.split("|").str[1]
-    return pd.Index(names)
+    return pd.Index(names, name=None)
 
 
 def _summed(table: pd.DataFrame, *, isoforms: bool) -> pd.DataFrame:
-    """Add up the transcripts of a gene."""
-    if isoforms or (
-        table.index.str.startswith("ENS").any() and table.shape[0] > 2 * table.index.nunique()
-    ):
-        return table.groupby(level=0, sort=False).sum(min_count=1)
-    return table
+    """Add up the transcripts of a gene, where rows are transcripts."""
+    return table.groupby(level=0, sort=False).sum(min_count=1) if isoforms else table
 
 
 def _without_summary(table: pd.DataFrame) -> pd.DataFrame:

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from cellsigil._signature import SignatureSet
-from cellsigil.deconv._bulk import ENSEMBL, BulkError, id_kind, strip_versions
+from cellsigil.deconv._bulk import ENSEMBL, SYMBOLS_KEY, BulkError, id_kind, strip_versions
 from cellsigil.sig import read as read_signature
 
 
@@ -123,12 +123,12 @@ def match_genes(
     BulkError
         No gene, or none of a sample's counts, is shared.
     """
-    best, common = "name", pd.Index([])
-    for kind, names in reference.names.items():
-        once = names[~names.duplicated(keep=False) & (names != "")]
-        shared = once[once.isin(bulk.index)]
+    best, common = _most_shared(bulk, reference)
+    if SYMBOLS_KEY in bulk.attrs:  # the file gave symbols beside its ids
+        renamed = _by_symbol(bulk)
+        kind, shared = _most_shared(renamed, reference)
         if len(shared) > len(common):
-            best, common = kind, shared
+            bulk, best, common = renamed, kind, shared
     if not len(common):
         raise BulkError(_nothing_shared(bulk, reference))
     places = np.flatnonzero(reference.names[best].isin(common))
@@ -144,6 +144,23 @@ def match_genes(
         msg = f"Sample {bulk.columns[int(np.argmax(empty))]!r} is zero in every gene of the signature. Leave it out."
         raise BulkError(msg)
     return mixtures, reference.at(places), notes
+
+
+def _most_shared(bulk: pd.DataFrame, reference: Reference) -> tuple[str, pd.Index]:
+    """Return the kind of name under which bulk and signature share most genes, and those genes."""
+    best, common = "name", pd.Index([])
+    for kind, names in reference.names.items():
+        once = names[~names.duplicated(keep=False) & (names != "")]
+        shared = once[once.isin(bulk.index)]
+        if len(shared) > len(common):
+            best, common = kind, shared
+    return best, common
+
+
+def _by_symbol(bulk: pd.DataFrame) -> pd.DataFrame:
+    symbols = bulk.attrs[SYMBOLS_KEY]
+    renamed = bulk.set_axis([symbols.get(gene, "") for gene in bulk.index], axis=0)
+    return renamed[renamed.index != ""].groupby(level=0, sort=False).sum()
 
 
 def _nothing_shared(bulk: pd.DataFrame, reference: Reference) -> str:

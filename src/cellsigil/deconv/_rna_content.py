@@ -47,35 +47,37 @@ PUBLISHED = {
 }  # fmt: skip
 
 # kind: Cell Ontology ids of it and of its common subtypes, and what a label of it looks like when
-# lower-cased, with all but letters and digits gone. The first kind that fits is taken.
+# lower-cased, with a blank for all but letters and digits. The first kind that fits is taken.
+_CELLS = r"( ?(cells?|lymphocytes?)( .*)?)?"
 KINDS: dict[str, tuple[frozenset[str], str]] = {
     "regulatory T cell": (
-        frozenset({"CL:0000815", "CL:0000792", "CL:0000903"}), r".*treg.*|.*regulatoryt.*"),
+        frozenset({"CL:0000815", "CL:0000792", "CL:0000903"}), r"(.* )?tregs?( .*)?|(.* )?regulatory t.*"),
     "CD8 T cell": (
         frozenset({"CL:0000625", "CL:0000900", "CL:0000907", "CL:0000909", "CL:0000913",
                    "CL:0000794", "CL:0001062"}),
-        r".*cd8.*|.*cytotoxict.*|tc"),
+        r"(.* )?cd8(?!\d).*|(.* )?cytotoxic t.*"),
     "CD4 T cell": (
         frozenset({"CL:0000624", "CL:0000895", "CL:0000897", "CL:0000904", "CL:0000905",
                    "CL:0000934", "CL:0000492"}),
-        r".*cd4.*|.*thelper.*|.*helpert.*|th\d*"),
+        r"(.* )?cd4(?!\d).*|(.* )?t ?helper.*|(.* )?helper t.*|th\d*"),
     "NK cell": (
-        frozenset({"CL:0000623", "CL:0000938", "CL:0000939"}), r"nks?|nkcells?.*|naturalkiller.*|.*nkcells?"),
+        frozenset({"CL:0000623", "CL:0000938", "CL:0000939"}),
+        rf"(.* )?nks?{_CELLS}|(.* )?natural killer{_CELLS}"),
     "B cell": (
         frozenset({"CL:0000236", "CL:0000787", "CL:0000788", "CL:0000785", "CL:0000786", "CL:0000980"}),
-        r"b|b(cells?|lymphocytes?|naive|memory).*|(naive|memory)b(cells?)?|.*[^t]bcells?|plasma(cells?|blasts?).*"),
+        rf"(.* )?b{_CELLS}|b (naive|memory).*|(.* )?plasma( ?cells?|blasts?)"),
     "dendritic cell": (
         frozenset({"CL:0000451", "CL:0000990", "CL:0000784", "CL:0000782", "CL:0001056"}),
-        r"[cmp]?dcs?\d*|.*dendritic.*"),
-    "macrophage": (frozenset({"CL:0000235", "CL:0000583"}), r".*macrophages?.*|m[012]"),
+        r"(.* )?[cmp]?dcs?\d*|(.* )?dendritic.*"),
+    "macrophage": (frozenset({"CL:0000235", "CL:0000583"}), r"(.* )?macrophages?.*"),
     "monocyte": (
         frozenset({"CL:0000576", "CL:0000860", "CL:0000875", "CL:0002057", "CL:0002396"}),
-        r"monos?|.*monocytes?.*|.*mono"),
+        r"(.* )?monos?|(.* )?monocytes?.*"),
     "neutrophil": (
-        frozenset({"CL:0000775", "CL:0000094", "CL:0000096"}), r".*neutrophils?.*|.*granulocytes?|neus?|pmns?"),
+        frozenset({"CL:0000775", "CL:0000094", "CL:0000096"}), r"(.* )?neutrophils?.*|(.* )?granulocytes?|pmns?"),
     "T cell": (
         frozenset({"CL:0000084", "CL:0000789", "CL:0000798", "CL:0000813", "CL:0000898"}),
-        r"t|ts|.*tcells?.*|tlymphocytes?.*|(naive|memory)t"),
+        rf"(.* )?(gd|ab)?t{_CELLS}"),
 }  # fmt: skip
 
 
@@ -84,9 +86,9 @@ def kind_of(name: str, ontology_id: str = "") -> str | None:
     for kind, (ids, _) in KINDS.items():
         if ontology_id in ids:
             return kind
-    plain = re.sub(r"[^a-z0-9]", "", str(name).lower())
+    words = re.sub(r"[^a-z0-9]+", " ", str(name).lower()).strip()
     for kind, (_, pattern) in KINDS.items():
-        if re.fullmatch(pattern, plain):
+        if re.fullmatch(pattern, words):
             return kind
     return None
 
