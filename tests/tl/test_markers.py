@@ -325,6 +325,19 @@ def test_result_goes_to_disk_and_back(adata, tmp_path):
     assert list(found["names"]["T/NK"].astype(str)) == own["gene"].tolist()
     np.testing.assert_allclose(found["scores"]["T/NK"], own["z"], rtol=1e-6)
     assert found["params"]["method"] == "wilcoxon"
+    assert "layer" not in found["params"]  # None would be unreadable for anndata 0.10
+
+
+def test_files_opened_lazily_give_the_same_table(adata, tmp_path):
+    experimental = pytest.importorskip("anndata.experimental")
+    table = tl.markers(adata, "type", sample_key="donor", reference="pairwise")
+    adata.write_h5ad(tmp_path / "a.h5ad")
+    opened = [ad.read_h5ad(tmp_path / "a.h5ad", backed="r")]
+    pytest.importorskip("xarray")
+    opened.append(experimental.read_lazy(tmp_path / "a.h5ad"))
+    for each in opened:
+        found = tl.markers(each, "type", sample_key="donor", reference="pairwise")
+        pd.testing.assert_frame_equal(found, table, check_exact=True)
 
 
 def test_scanpy_reads_and_plots_the_result(real):

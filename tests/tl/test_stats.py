@@ -248,6 +248,23 @@ def test_kernels_on_small_arrays(cells):
             assert auc[0, g, h] == pytest.approx(want)
 
 
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("n", [1, 40, 41, 3000])
+def test_radix_sort_is_a_sort(dtype, n):
+    rng = np.random.default_rng(n)
+    values = np.log1p(rng.integers(1, 60, n) / rng.choice([1, 3, 700], n)).astype(dtype)
+    cells = np.arange(n, dtype=np.int32)
+    label = rng.integers(-1, 4, n).astype(np.int32)
+    keys = values.view(f"i{values.itemsize}")
+    kept, classes = np.empty((2, n), keys.dtype), np.empty((2, n), np.int32)
+    found = _ranks.sorted_entries(cells, keys, label, 0, n, kept, classes)
+    assert found == (label >= 0).sum()
+    order = np.lexsort((label[label >= 0], values[label >= 0]))
+    np.testing.assert_array_equal(kept[0, :found].view(dtype), values[label >= 0][order])
+    got = np.lexsort((classes[0, :found], kept[0, :found]))  # within ties, classes in any order
+    np.testing.assert_array_equal(classes[0, :found][got], label[label >= 0][order])
+
+
 @pytest.mark.parametrize("sample_key", [None, "donor"])
 def test_against_one_group_means_what_naive_says(adata, sample_key):
     data = read_labelled(adata, "type", sample_key, None)

@@ -13,10 +13,10 @@ MIN_CELLS = 3  # of each arm, for a sample to count in a blocked statistic
 ENTRIES_AT_ONCE = 1 << 20  # of a chunk of genes: what one thread works on
 
 
-def chunks_of_genes(block: GeneBlock) -> list[GeneBlock]:
-    """Cut a block into pieces of about ``ENTRIES_AT_ONCE`` entries; one thread works on one."""
+def chunks_of_genes(block: GeneBlock, n_classes: int) -> list[GeneBlock]:
+    """Cut a block into pieces of about ``ENTRIES_AT_ONCE`` entries and sums; one thread works on one."""
     edges, held = [0], 0
-    for j, size in enumerate(np.diff(block.indptr).tolist()):
+    for j, size in enumerate((np.diff(block.indptr) + n_classes).tolist()):
         if held and held + size > ENTRIES_AT_ONCE:
             edges.append(j)
             held = 0

@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from cellsigil.tl._counting import blocked, enough
+from cellsigil.tl._counting import enough
 from cellsigil.tl._stats import GroupStats
 
 
@@ -123,21 +123,32 @@ def tau(stats: GroupStats) -> np.ndarray:
 
 def blocked_effects(stats: GroupStats, reference: int | None) -> dict[str, np.ndarray]:
     """Return Cohen's d and COSG per sample, averaged over samples as the blocked AUC is."""
-    shape = (*stats.n.shape, len(stats.genes))
-    d, cosine = np.empty(shape), np.empty(shape)
-    other = np.empty_like(stats.n)
+    rest = stats.n.sum(axis=0) - stats.n
+    other = rest if reference is None else np.broadcast_to(stats.n[reference], rest.shape)
+    d, cosine = (_WeightedMean(stats.n, arm) for arm in (other, rest))
     for s in range(len(stats.samples)):
         arm = arm_of_sample(stats, s)
-        rest = arm.among(reference)
-        other[:, s] = rest.n
-        d[:, s], cosine[:, s] = cohen_d(arm, rest), cosg(arm)
-    keep = enough(stats.n, other)[..., None]
-    against_rest = stats.n.sum(axis=0) - stats.n
-    present = enough(stats.n, against_rest)[..., None]
-    return {
-        "cohen_d_blocked": blocked(np.where(keep, d, np.nan), stats.n, other),
-        "cosg_blocked": blocked(np.where(present, cosine, np.nan), stats.n, against_rest),
-    }
+        d.add(s, cohen_d(arm, arm.among(reference)))
+        cosine.add(s, cosg(arm))
+    return {"cohen_d_blocked": d.mean(), "cosg_blocked": cosine.mean()}
+
+
+class _WeightedMean:
+    """A mean over samples, weighted as `blocked` does, one sample at a time."""
+
+    def __init__(self, n: np.ndarray, other: np.ndarray) -> None:
+        self.weight = np.where(enough(n, other), n * other / np.maximum(n + other, 1), 0.0)
+        self.total: np.ndarray | float = 0.0
+        self.held: np.ndarray | float = 0.0
+
+    def add(self, s: int, values: np.ndarray) -> None:
+        known = np.isfinite(values) & (self.weight[:, s, None] > 0)
+        self.total = self.total + np.where(known, self.weight[:, s, None] * values, 0.0)
+        self.held = self.held + np.where(known, self.weight[:, s, None], 0.0)
+
+    def mean(self) -> np.ndarray:
+        with np.errstate(divide="ignore", invalid="ignore"):
+            return np.divide(self.total, self.held)
 
 
 def paired_log2fc(stats: GroupStats, reference: int | None) -> tuple[np.ndarray, np.ndarray]:

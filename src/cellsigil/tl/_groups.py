@@ -43,7 +43,7 @@ def read_groups(adata: Any, key: str, *, argument: str = "groupby", at_least: in
         msg = f"adata.obs has {column.shape[1]} columns named {key!r}. Rename all but one of them."
         raise ValueError(msg)
     if not isinstance(column, pd.Series):  # a lazily opened obs
-        column = pd.Series(column.to_pandas() if hasattr(column, "to_pandas") else column)
+        column = pd.Series(adata.obs[[key]].to_memory()[key])
     if pd.api.types.is_float_dtype(column.dtype):
         msg = (
             f"obs[{key!r}] holds fractions ({column.dtype}), and {argument}= needs labels. If they are "

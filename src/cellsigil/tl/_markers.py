@@ -99,8 +99,9 @@ def markers(
 
     References
     ----------
-    Lun A (2023), scran.chan / scoreMarkers, for the pairwise summaries; van Elteren P (1960), Bull Inst
-    Int Stat 37:351; Yanai I et al. (2005), Bioinformatics 21:650 (tau).
+    Lun ATL, McCarthy DJ, Marioni JC (2016), F1000Research 5:2122 (scran: pairwise summaries); van Elteren P
+    (1960), Bull Inst Int Stat 37:351 (blocked test); Dai M et al. (2022), Brief Bioinform 23:bbab579 (COSG);
+    Yanai I et al. (2005), Bioinformatics 21:650 (tau).
     """
     _check_rank_by(rank_by, sample_key)
     stats = stats_for(
@@ -326,11 +327,12 @@ def _for_scanpy(table: pd.DataFrame, params: dict[str, Any]) -> dict[str, Any]:
             "reference": "rest" if reference == "pairwise" else reference,
             "method": "wilcoxon",
             "use_raw": False,
-            "layer": params["layer"],
             "corr_method": "benjamini-hochberg",
         },
         "cellsigil": json.dumps(params, ensure_ascii=False),
     }
+    if params["layer"] is not None:  # anndata before 0.12 can't read a None that a newer one wrote
+        out["params"]["layer"] = params["layer"]
     ranked = {
         name: part
         for name, part in table.groupby("group", sort=False)

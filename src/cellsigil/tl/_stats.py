@@ -131,7 +131,9 @@ def group_stats(
         )
         warnings.warn(msg, UserWarning, stacklevel=2)
     parts = list(data.by_genes(count_genes, memory_budget))
-    fields = {name: np.concatenate([part[name] for part in parts], axis=-1) for name in parts[0]}
+    fields = {
+        name: np.concatenate([part.pop(name) for part in parts], axis=-1) for name in list(parts[0])
+    }
     log.info(
         "group_stats: %d cells of %d in %d groups, %d samples, %d genes",
         data.n.sum(), *data.rows.shape[:1], *data.n.shape, len(data.genes),
@@ -198,7 +200,7 @@ class Labelled(NamedTuple):
             return function(piece, self.label, self.n, *args)
 
         for block in self.rows.gene_blocks(budget_bytes=memory_budget):
-            yield from in_threads(work, chunks_of_genes(block))
+            yield from in_threads(work, chunks_of_genes(block, self.n.size))
 
 
 def read_labelled(adata: Any, groupby: str, sample_key: str | None, layer: str | None) -> Labelled:
