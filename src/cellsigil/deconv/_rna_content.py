@@ -82,15 +82,17 @@ KINDS: dict[str, tuple[frozenset[str], str]] = {
 
 
 def kind_of(name: str, ontology_id: str = "") -> str | None:
-    """Return the kind of cell that a Cell Ontology id, else a label, names; None if none fits."""
+    """Return the kind of cell that a Cell Ontology id, else a label, names; None if none fits, or two."""
     for kind, (ids, _) in KINDS.items():
         if ontology_id in ids:
             return kind
-    words = re.sub(r"[^a-z0-9]+", " ", str(name).lower()).strip()
-    for kind, (_, pattern) in KINDS.items():
-        if re.fullmatch(pattern, words):
-            return kind
-    return None
+    kinds = {_kind_of_words(part) for part in re.split(r"[/,&]| and ", str(name))} - {None}
+    return kinds.pop() if len(kinds) == 1 else None
+
+
+def _kind_of_words(label: str) -> str | None:
+    words = re.sub(r"[^a-z0-9]+", " ", label.lower()).strip()
+    return next((kind for kind, (_, p) in KINDS.items() if re.fullmatch(p, words)), None)
 
 
 def content_of(
