@@ -76,6 +76,23 @@ def test_walks_as_far_as_the_evidence_goes(tmp_path):
     assert back.obs["cell_type"].astype(str).tolist() == adata.obs["cell_type"].astype(str).tolist()
 
 
+def test_markers_that_all_cells_share_do_not_end_the_walk():
+    def node(name, parent, *genes):
+        return Node(name, parent, "", dict.fromkeys(genes, ""))
+
+    nodes = [
+        node("blood", "", "g20", "g21"),  # the same in all cells
+        node("T", "blood", "g0", "g1"),
+        node("B", "blood", "g7", "g8"),
+        node("bone", "", "g30", "g31", "g32"),
+    ]
+    tree = Hierarchy("deep", {one.name: one for one in nodes})
+    table = annotate(make(), tree, "leiden").set_index("group")
+    assert table.loc["b", "path"] == "blood > B"
+    assert table.loc["cd4", "path"] == "blood > T"
+    assert table.loc["none", "label"] == "unknown"
+
+
 def test_margin_decides():
     adata = make()
     labels = [

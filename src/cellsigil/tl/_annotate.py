@@ -47,9 +47,10 @@ def annotate(
     """Give every cluster the name of a cell type.
 
     At each node of the tree, from the top, the children are compared by ``effect`` (`score_clusters`: mean AUC of
-    their markers in the cluster against the rest; 0.5 says nothing). The best one is taken if it leads by ``margin``
-    both over its runner-up and over 0.5. Otherwise the walk ends: "unknown" at the top, "<parent>, unresolved"
-    between several children, and the parent's own name where a single, special child did not stand out.
+    their markers in the cluster against the rest; 0.5 says nothing), a type's effect being at least that of its best
+    descendant. The best one is taken if it leads by ``margin`` both over its runner-up and over 0.5. Otherwise the
+    walk ends: "unknown" at the top, "<parent>, unresolved" between several children, and the parent's own name where
+    a single, special child did not stand out.
 
     Parameters
     ----------
@@ -136,6 +137,21 @@ def walk(tree: Hierarchy, effect: pd.Series, margin: float) -> tuple[list[Step],
     return taken, None
 
 
+def lift(tree: Hierarchy, effect: pd.Series) -> tuple[pd.Series, dict[str, str]]:
+    """Raise every type's effect to that of its best descendant, and say whose it is.
+
+    Markers that all cells share ("hematopoietic" in blood) have an AUC of 0.5 everywhere; without this, the walk
+    would end there, or stray into a tissue that shares none.
+    """
+    known = effect.dropna()
+    best, told_by = known.to_dict(), {name: name for name in known.index}
+    for name in sorted(tree.nodes, key=lambda name: -len(tree.path(name))):
+        parent = tree.nodes[name].parent
+        if parent and name in best and best[name] > best.get(parent, -np.inf):
+            best[parent], told_by[parent] = best[name], told_by[name]
+    return pd.Series(best, dtype=float), told_by
+
+
 def compare(children: list[str], effect: pd.Series) -> Step | None:
     """Compare siblings by effect; the runner-up is at least 0.5, and so is an only child's."""
     known = effect.reindex(children).dropna().sort_values(ascending=False, kind="stable")
@@ -150,9 +166,11 @@ def _row(
     tree: Hierarchy, group: Any, scores: pd.DataFrame, sets: dict[str, IndexedSet],
     auc: np.ndarray, genes: pd.Index, margin: float,
 ) -> dict[str, Any]:  # fmt: skip
-    taken, ended = walk(tree, scores["effect"], margin)
+    effect, told_by = lift(tree, scores["effect"])
+    taken, ended = walk(tree, effect, margin)
     node = taken[-1].best if taken else ""
     told = taken[-1] if taken else ended or Step("", np.nan, np.nan, "")
+    witness = told_by.get(told.best, "")
     open_ended = ended is not None and len(tree.children(node)) > 1
     label = (f"{node}, unresolved" if open_ended else node) if node else UNKNOWN
     return {
@@ -163,8 +181,8 @@ def _row(
         "effect": told.effect,
         "margin": told.margin,
         "runner_up": told.runner_up,
-        "p": float(scores["p"].get(told.best, np.nan)),
-        "genes": _deciding(sets[told.best], auc, genes) if told.best else "",
+        "p": float(scores["p"].get(witness, np.nan)),
+        "genes": _deciding(sets[witness], auc, genes) if witness else "",
         "path": " > ".join(tree.path(node)) if node else "",
         "below": ended.best if ended else "",
         "margin_below": ended.margin if ended else np.nan,
