@@ -7,9 +7,14 @@ import numpy as np
 import pandas as pd
 import pytest
 import scipy.sparse as sp
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
 
 from cellsigil import pp
 from cellsigil._core._jit import threads
+from cellsigil._matrix import as_rows
+from cellsigil.pp._hvg_flavors import gene_moments
 
 FLAVORS = ["seurat", "cell_ranger", "seurat_v3"]
 
@@ -168,6 +173,28 @@ def test_same_bits_in_any_order_of_the_cells_and_on_any_number_of_threads(pbmc3k
     with threads(2):
         pp.hvg(shuffled, flavor=flavor, batch_key="batch")
     pd.testing.assert_frame_equal(adata.var, shuffled.var, check_exact=True)
+
+
+@given(
+    arrays(np.float32, (7, 3), elements=st.floats(0, 40, width=32)),
+    st.lists(st.sampled_from([-1, 0, 1]), min_size=7, max_size=7),
+)
+def test_moments_mean_what_numpy_says(x, label):
+    label = np.array([0, 0, 1, 1, *label[4:]])
+    rows = as_rows(sp.csr_matrix(x))
+    moments = gene_moments(rows, label, 2, lambda block: block.data.astype(np.float64))
+    for b in (0, 1):
+        of_batch = x[label == b].astype(np.float64)
+        np.testing.assert_allclose(moments.mean[b], of_batch.mean(axis=0), rtol=1e-12)
+        np.testing.assert_allclose(
+            moments.var[b], of_batch.var(axis=0, ddof=1), rtol=1e-9, atol=1e-12
+        )
+
+
+def test_variance_of_large_values_does_not_cancel():
+    rows = as_rows(np.array([[1e8], [1e8 + 1]]))
+    moments = gene_moments(rows, np.zeros(2, np.int64), 1, lambda block: block.data)
+    assert moments.var[0, 0] == pytest.approx(0.5, rel=1e-12)
 
 
 def test_log_of_another_base(raw):

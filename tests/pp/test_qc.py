@@ -107,7 +107,12 @@ def test_refuses_a_top_that_is_none(counts, percent_top):
 def test_takes_gene_sets(counts, tmp_path):
     adata = named(counts)
     mask = np.arange(40) < 7
-    sets = {"T/NK": ["G1", "G2", "absent"], "mask": mask, "series": pd.Series(mask).to_numpy()}
+    sets = {
+        "T/NK": ["G1", "G2", "absent"],
+        "mask": mask,
+        "series": pd.Series(mask, dtype="boolean"),
+    }
+    sets["index"] = pd.Index(["G1", "G2"])
     pp.qc(adata, gene_sets=sets, percent_top=None)
     assert list(adata.var_names[adata.var["T_NK"]]) == ["G1", "G2"]
     np.testing.assert_array_equal(

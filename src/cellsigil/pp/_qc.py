@@ -6,7 +6,7 @@ import logging
 import numbers
 import re
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 import pandas as pd
@@ -153,9 +153,7 @@ def _members(adata: AnnData, gene_sets: Mapping | None) -> dict[str, np.ndarray]
     if _keys.GENE_SYMBOLS in adata.var:
         names.append(adata.var[_keys.GENE_SYMBOLS].astype("object"))
     if gene_sets is None:
-        members = {
-            key: _any(names, lambda s, p=p: bool(p.match(s))) for key, p in GENE_SETS.items()
-        }
+        members = {key: _any(names, p.match) for key, p in GENE_SETS.items()}
         if adata.n_vars and not members["mt"].any():
             first = ", ".join(repr(str(name)) for name in adata.var_names[:3])
             msg = (
@@ -173,7 +171,7 @@ def _one_set(key: str, genes: Sequence[str] | np.ndarray, names: list[pd.Series]
     if isinstance(genes, str):
         msg = f"gene_sets[{key!r}] is the string {genes!r}: a list of gene names is needed, [{genes!r}]."
         raise ValueError(msg)
-    if getattr(genes, "dtype", None) in (np.dtype(bool), "boolean"):
+    if str(getattr(genes, "dtype", None)) in ("bool", "boolean"):
         if len(genes) != len(names[0]):
             msg = f"gene_sets[{key!r}] has {len(genes)} entries for {len(names[0])} genes."
             raise ValueError(msg)
@@ -187,6 +185,6 @@ def _one_set(key: str, genes: Sequence[str] | np.ndarray, names: list[pd.Series]
     return mask
 
 
-def _any(names: list[pd.Series], test: object) -> np.ndarray:
-    masks = [[isinstance(s, str) and test(s) for s in series] for series in names]
+def _any(names: list[pd.Series], test: Callable[[str], object]) -> np.ndarray:
+    masks = [[isinstance(s, str) and bool(test(s)) for s in series] for series in names]
     return np.logical_or.reduce(np.array(masks, bool).reshape(len(names), -1))
