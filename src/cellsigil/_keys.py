@@ -10,6 +10,7 @@ GENE_SYMBOLS = "gene_symbols"  # var: gene symbol
 FEATURE_TYPES = "feature_types"  # var: 10x feature type
 GENOME = "genome"  # var: 10x genome
 
+QC_FILTER = "qc_filter"  # uns: JSON of what the filters removed
 LOG1P = "log1p"  # uns
 HVG = "highly_variable"  # var
 HVG_UNS = "hvg"  # uns

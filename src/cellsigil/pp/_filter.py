@@ -20,7 +20,6 @@ from cellsigil.pp._normalize import refuse_backed, row_sums
 
 log = logging.getLogger(__name__)
 
-QC_FILTER = "qc_filter"  # uns: JSON of what the filters removed
 MT = "pct_counts_mt"
 # Without it, 5 deviations take 9 of pbmc3k's 15 megakaryocytes, small cells; with it, 1.
 SD_PER_MAD = 1.4826022185056018
@@ -265,10 +264,12 @@ def _keep(
         raise ValueError(msg)
     step = {"what": what, "before": kept.size, "after": int(kept.sum()), "rules": records}
     try:
-        steps = json.loads(adata.uns[QC_FILTER])["steps"] if QC_FILTER in adata.uns else []
+        steps = (
+            json.loads(adata.uns[_keys.QC_FILTER])["steps"] if _keys.QC_FILTER in adata.uns else []
+        )
     except (TypeError, KeyError, ValueError):
         warnings.warn(
-            f"uns[{QC_FILTER!r}] held something that no filter of ours wrote; it was replaced.",
+            f"uns[{_keys.QC_FILTER!r}] held something that no filter of ours wrote; it was replaced.",
             UserWarning,
             stacklevel=3,
         )
@@ -276,7 +277,7 @@ def _keep(
     if not kept.all():
         _make_native(adata)
         (adata._inplace_subset_obs if what == "cells" else adata._inplace_subset_var)(kept)
-    adata.uns[QC_FILTER] = json.dumps({"steps": [*steps, step]})
+    adata.uns[_keys.QC_FILTER] = json.dumps({"steps": [*steps, step]})
     log.info("kept %d of %d %s: %s", step["after"], step["before"], what, parts or "no rule")
 
 
