@@ -41,10 +41,21 @@ def replacing(path: str | Path) -> Iterator[Path]:
             with open(part, "rb") as written:
                 os.fsync(written.fileno())
         if path.is_dir() and part.is_dir():
-            path.rename(holder / "old")
-        os.replace(part, path)
+            _exchange(part, path, holder / "old")
+        else:
+            os.replace(part, path)
     finally:
         shutil.rmtree(holder, ignore_errors=True)
+
+
+def _exchange(part: Path, path: Path, old: Path) -> None:
+    """Put a folder in the place of another; a rename can't do it in one step, so undo a half one."""
+    path.rename(old)
+    try:
+        os.replace(part, path)
+    except BaseException:
+        old.rename(path)
+        raise
 
 
 def write_text(path: str | Path, text: str) -> None:

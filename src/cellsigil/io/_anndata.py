@@ -44,16 +44,33 @@ def read_zarr(path: Path) -> ad.AnnData:
         zarr is not installed, the store is damaged, or it holds no AnnData.
     """
     try:
-        import zarr  # noqa: F401
+        import zarr
     except ImportError as error:
         msg = f"{path} is a zarr store, and zarr is not installed: pip install 'cellsigil[scale]'."
         raise ReadError(msg) from error
     with reading(path, "an AnnData zarr store", _WAY_OUT):
+        _check_pieces(zarr.open_group(path, mode="r"), path)
         adata = ad.read_zarr(path)
     if not isinstance(adata, ad.AnnData):
         msg = f"{path} is a zarr store, but holds {type(adata).__name__} and no AnnData. Name the store of the cells."
         raise ReadError(msg)
     return _finish(adata, path)
+
+
+def _check_pieces(store: Any, path: Path) -> None:
+    """Refuse a sparse matrix of which a piece is missing: zarr would read zeros in its place."""
+    layers = store.get("layers", {})
+    places = {"X": store.get("X"), **{f"layers[{key!r}]": layers[key] for key in layers}}
+    for name, stored in places.items():
+        if not hasattr(stored, "keys") or "indptr" not in stored:
+            continue
+        values = stored["data"]
+        if values.nchunks_initialized < values.nchunks:
+            msg = (
+                f"{path}: {name} is incomplete: {values.nchunks_initialized} of {values.nchunks} pieces "
+                f"of its values are there. {_WAY_OUT}"
+            )
+            raise ReadError(msg)
 
 
 def _check_lengths(file: h5py.File, path: Path) -> None:

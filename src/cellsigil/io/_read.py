@@ -77,7 +77,9 @@ def _check_there(path: Path) -> None:
         return
     near = ""
     if path.parent.is_dir():
-        near = suggest(path.name, sorted(p.name for p in path.parent.iterdir()))
+        near = suggest(
+            path.name, sorted(p.name for p in path.parent.iterdir() if not p.name.startswith("."))
+        )
     msg = f"There is no file or folder {path}. {near or f'The folder {path.parent} does not exist either.'}"
     raise ReadError(msg)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import re
 from pathlib import Path
 
@@ -30,16 +31,8 @@ def read_sheet(path: Path) -> pd.DataFrame:
     ReadError
         A column, a sample's name or a file is missing, or a sample or a file is named twice.
     """
-    cut = sniff(path)
-    way_out = "Every line needs as many fields as the header."
-    with reading(path, "a sample sheet", way_out), open_text(path) as file:
-        sheet = pd.read_csv(
-            file, sep=cut.delimiter, dtype=str, keep_default_na=False, skipinitialspace=True,
-            index_col=False,
-        )  # fmt: skip
-    sheet.columns = [str(name).strip() for name in sheet.columns]
+    sheet = _parse(path)
     sheet = sheet.rename(columns={n: n.lower() for n in sheet.columns if n.lower() in _RESERVED})
-    sheet = sheet.apply(lambda column: column.str.strip())
     if _keys.SAMPLE not in sheet:
         msg = f"{path} has a column 'path', but none named 'sample'. {suggest(_keys.SAMPLE, sheet.columns)} Rename it."
         raise ReadError(msg)
@@ -58,6 +51,25 @@ def read_sheet(path: Path) -> pd.DataFrame:
     sheet = sheet.set_index(_keys.SAMPLE)
     sheet.columns = list(hdf5_names(sheet.columns).values())
     return sheet.apply(lambda column: column if column.name in _RESERVED else _typed(column))
+
+
+def _parse(path: Path) -> pd.DataFrame:
+    delimiter = sniff(path).delimiter
+    way_out = "Save it as comma- or tab-separated UTF-8 text."
+    with reading(path, "a sample sheet", way_out), open_text(path) as file:
+        rows = [[field.strip() for field in row] for row in csv.reader(file, delimiter=delimiter)]
+    header, *rows = [row for row in rows if any(row)]
+    for number, row in enumerate(rows, start=2):
+        if len(row) != len(header):
+            msg = (
+                f"{path}, line {number}: {len(row)} fields, where the header has {len(header)} "
+                f"({', '.join(header)}). Complete the line; put a field that holds {delimiter!r} in quotes."
+            )
+            raise ReadError(msg)
+    if len(set(header)) < len(header):
+        msg = f"{path} has two columns of one name ({', '.join(header)}). Rename or remove one."
+        raise ReadError(msg)
+    return pd.DataFrame(rows, columns=header, dtype=object)
 
 
 def _found(sheet: Path, line: int, row: dict[str, str]) -> Path:

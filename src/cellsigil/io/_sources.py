@@ -104,15 +104,15 @@ def _in_folder(folder: Path, genome: str | None, depth: int) -> dict[str, Source
         if inside.is_dir() and depth < _DEEPEST and (held := _in_folder(inside, genome, depth + 1)):
             return {sample_name(folder): next(iter(held.values()))} if len(held) == 1 else held
     children = [child for child in sorted(folder.iterdir()) if not child.name.startswith(".")]
-    below: dict[str, Source] = {}
-    for child in children if depth < _DEEPEST else []:
-        if child.is_dir():
-            held = _in_folder(child, genome, depth + 1)
-            one = len(held) == 1
-            below |= {child.name if one else f"{child.name}_{name}": s for name, s in held.items()}
+    folders = [child for child in children if child.is_dir()] if depth < _DEEPEST else []
+    held_by = {child.name: _in_folder(child, genome, depth + 1) for child in folders}
+    below = {name: next(iter(held.values())) for name, held in held_by.items() if len(held) == 1}
+    files = _tenx_files(children)
     if "gene_bc_matrices" in folder.name and below:
         return _one_genome(below, folder, genome)
-    return _tenx_files(children) | below
+    if not files and not below:  # a folder around the folder of samples
+        return next(iter(held_by.values())) if len(held_by) == 1 else {}
+    return files | below
 
 
 def _one_genome(below: dict[str, Source], folder: Path, genome: str | None) -> dict[str, Source]:

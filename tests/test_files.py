@@ -1,0 +1,193 @@
+"""Files are written whole or not at all; names come out safe and told apart."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import stat
+import subprocess
+import sys
+import textwrap
+
+import numpy as np
+import pandas as pd
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from cellsigil import _files
+
+
+def test_success_replaces_and_leaves_nothing_else(tmp_path):
+    path = tmp_path / "a file.txt"
+    for content in ("one", "two"):
+        with _files.replacing(path) as part:
+            assert part.parent.parent == tmp_path  # beside the target: the rename stays on one disk
+            part.write_text(content)
+        assert path.read_text() == content
+    assert os.listdir(tmp_path) == ["a file.txt"]
+
+
+def test_failure_leaves_the_old_file(tmp_path):
+    path = tmp_path / "a.txt"
+    path.write_text("old")
+
+    def write():
+        with _files.replacing(path) as part:
+            part.write_text("half")
+            raise RuntimeError("midway")
+
+    with pytest.raises(RuntimeError, match="midway"):
+        write()
+    assert path.read_text() == "old"
+    assert os.listdir(tmp_path) == ["a.txt"]
+
+
+def test_writing_nothing_is_a_failure_and_leaves_the_old_file(tmp_path):
+    path = tmp_path / "a.txt"
+    path.write_text("old")
+    with pytest.raises(FileNotFoundError), _files.replacing(path):
+        pass
+    assert path.read_text() == "old"
+
+
+def test_a_folder_is_replaced_whole(tmp_path):
+    path = tmp_path / "store"
+    for n in (1, 2):
+        with _files.replacing(path) as part:
+            part.mkdir()
+            (part / f"piece{n}").write_text("x")
+    assert os.listdir(path) == ["piece2"]
+    assert os.listdir(tmp_path) == ["store"]
+
+
+def test_a_folder_comes_back_when_the_rename_fails(tmp_path, monkeypatch):
+    path = tmp_path / "store"
+    path.mkdir()
+    (path / "old").write_text("x")
+
+    def refuse(*_):
+        raise OSError("no rename today")
+
+    monkeypatch.setattr(_files.os, "replace", refuse)
+
+    def write():
+        with _files.replacing(path) as part:
+            part.mkdir()
+
+    with pytest.raises(OSError, match="no rename"):
+        write()
+    assert os.listdir(path) == ["old"]
+
+
+def test_a_kill_midway_leaves_the_old_file(tmp_path):
+    path = tmp_path / "a.txt"
+    path.write_text("old")
+    program = textwrap.dedent("""
+        import sys, time
+        from cellsigil._files import replacing
+        with replacing(sys.argv[1]) as part:
+            part.write_text("half")
+            print("midway", flush=True)
+            time.sleep(60)
+    """)
+    child = subprocess.Popen(
+        [sys.executable, "-c", program, str(path)], stdout=subprocess.PIPE, text=True
+    )
+    assert child.stdout.readline().strip() == "midway"
+    child.send_signal(signal.SIGKILL)
+    child.wait(timeout=30)
+    assert path.read_text() == "old"
+    assert all(name.startswith(".") for name in os.listdir(tmp_path) if name != "a.txt")
+
+
+def test_readable_by_others_as_any_new_file(tmp_path):
+    plain, ours = tmp_path / "plain", tmp_path / "ours"
+    plain.write_text("x")
+    _files.write_text(ours, "x")
+    assert stat.S_IMODE(ours.stat().st_mode) == stat.S_IMODE(plain.stat().st_mode)
+
+
+def test_missing_folder_is_named(tmp_path):
+    with pytest.raises(
+        FileNotFoundError, match=r"Cannot write .*no/a.txt: the folder .*no does not exist"
+    ):
+        _files.write_text(tmp_path / "no" / "a.txt", "x")
+
+
+def test_long_names(tmp_path):
+    path = tmp_path / ("n" * 250 + ".txt")
+    _files.write_text(path, "x")
+    assert path.read_text() == "x"
+
+
+def test_text_and_json_are_utf8_with_plain_line_ends(tmp_path):
+    _files.write_text(tmp_path / "t", "naïve\nµ\n")
+    assert (tmp_path / "t").read_bytes() == "naïve\nµ\n".encode()
+    _files.write_json(tmp_path / "j", {"T/NK": [1, None, "é"]})
+    assert json.loads((tmp_path / "j").read_text(encoding="utf-8")) == {"T/NK": [1, None, "é"]}
+    with pytest.raises(ValueError):
+        _files.write_json(tmp_path / "j", {"x": float("nan")})
+    assert json.loads((tmp_path / "j").read_text(encoding="utf-8"))["T/NK"][0] == 1
+
+
+def test_table_defuses_formulas_and_keeps_numbers(tmp_path):
+    table = pd.DataFrame(
+        {
+            "group": ["=HYPERLINK(1)", "+1", "-x", "@y", "T/NK"],
+            "p": [-1.5, 1e-300, np.nan, 2.0, 1 / 3],
+        },
+        index=["=a", "b", "c", "d", "e"],
+    )
+    before = table.copy()
+    _files.write_table(tmp_path / "t.tsv", table, index=True)
+    pd.testing.assert_frame_equal(table, before)
+    back = pd.read_csv(tmp_path / "t.tsv", sep="\t", index_col=0)
+    assert back["group"].tolist() == ["'=HYPERLINK(1)", "'+1", "'-x", "'@y", "T/NK"]
+    assert back.index[0] == "'=a"
+    np.testing.assert_allclose(back["p"], table["p"], rtol=1e-5)
+    assert b"\r" not in (tmp_path / "t.tsv").read_bytes()
+
+
+def test_sha256_of_file_and_folder(tmp_path):
+    (tmp_path / "d").mkdir()
+    (tmp_path / "d" / "a").write_text("abc")
+    known = "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
+    assert _files.sha256(tmp_path / "d" / "a") == known
+    first = _files.sha256(tmp_path / "d")
+    (tmp_path / "d" / "a").rename(tmp_path / "d" / "b")
+    assert _files.sha256(tmp_path / "d") != first
+
+
+names = st.lists(st.text(alphabet="aA/_-+ 1", max_size=6), max_size=12)
+
+
+@given(names)
+def test_hdf5_names_are_safe_unique_and_steady(given_names):
+    safe = _files.hdf5_names(given_names)
+    assert list(safe) == list(dict.fromkeys(given_names))
+    assert len(set(safe.values())) == len(safe)
+    for name, key in safe.items():
+        assert "/" not in key
+        assert key
+        if name and "/" not in name:
+            assert key == name
+
+
+@given(names)
+def test_label_names_are_plain_and_unique_ignoring_case(given_names):
+    safe = _files.label_names(given_names)
+    folded = [label.lower() for label in safe.values()]
+    assert len(set(folded)) == len(folded)
+    for label in safe.values():
+        assert label.isidentifier()
+
+
+def test_names_by_example():
+    assert _files.hdf5_names(["T/NK", "T_NK"]) == {"T/NK": "T_NK-2", "T_NK": "T_NK"}
+    assert _files.label_names(["CD8+ T", "B", "1a"]) == {
+        "CD8+ T": "CD8pos_T",
+        "B": "B",
+        "1a": "T_1a",
+    }
