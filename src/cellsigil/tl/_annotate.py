@@ -22,6 +22,7 @@ MARGIN = 0.03
 NEUTRAL = 0.5  # the effect of genes that say nothing
 UNKNOWN = "unknown"
 N_DECIDING = 5
+ENOUGH_TO_LIFT = 2
 
 
 class Step(NamedTuple):
@@ -137,17 +138,21 @@ def walk(tree: Hierarchy, effect: pd.Series, margin: float) -> tuple[list[Step],
     return taken, None
 
 
-def lift(tree: Hierarchy, effect: pd.Series) -> tuple[pd.Series, dict[str, str]]:
+def lift(
+    tree: Hierarchy, effect: pd.Series, sets: dict[str, IndexedSet]
+) -> tuple[pd.Series, dict[str, str]]:
     """Raise every type's effect to that of its best descendant, and say whose it is.
 
     Markers that all cells share ("hematopoietic" in blood) have an AUC of 0.5 everywhere; without this, the walk
-    would end there, or stray into a tissue that shares none.
+    would end there, or stray into a tissue that shares none. One gene is not enough to lift: measured on a panel of
+    1,267 genes, IDO1 alone, which interferon induces, made dendritic cells of stimulated monocytes.
     """
     known = effect.dropna()
     best, told_by = known.to_dict(), {name: name for name in known.index}
     for name in sorted(tree.nodes, key=lambda name: -len(tree.path(name))):
         parent = tree.nodes[name].parent
-        if parent and name in best and best[name] > best.get(parent, -np.inf):
+        enough = name in best and sets[told_by[name]].up.size >= ENOUGH_TO_LIFT
+        if parent and enough and best[name] > best.get(parent, -np.inf):
             best[parent], told_by[parent] = best[name], told_by[name]
     return pd.Series(best, dtype=float), told_by
 
@@ -166,7 +171,7 @@ def _row(
     tree: Hierarchy, group: Any, scores: pd.DataFrame, sets: dict[str, IndexedSet],
     auc: np.ndarray, genes: pd.Index, margin: float,
 ) -> dict[str, Any]:  # fmt: skip
-    effect, told_by = lift(tree, scores["effect"])
+    effect, told_by = lift(tree, scores["effect"], sets)
     taken, ended = walk(tree, effect, margin)
     node = taken[-1].best if taken else ""
     told = taken[-1] if taken else ended or Step("", np.nan, np.nan, "")
