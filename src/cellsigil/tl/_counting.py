@@ -82,9 +82,9 @@ def _moments_of(piece: GeneBlock, label: np.ndarray, n: np.ndarray) -> dict[str,
     )
     shape = (n_genes, n_groups, n_samples)
     size = n.sum(axis=1)
-    sums, class_mean = sums.reshape(2, *shape), class_mean.reshape(2, *shape)
-    mean = sums.sum(axis=3) / scale / np.maximum(size, 1)
-    mean_all = sums[0].sum(axis=(1, 2)) / scale[0, :, 0] / n.sum()
+    by_class, class_mean = sums.reshape(2, *shape), class_mean.reshape(2, *shape)
+    mean = by_class.sum(axis=3) / scale / np.maximum(size, 1)
+    mean_all = by_class[0].sum(axis=(1, 2)) / scale[0, :, 0] / n.sum()
     squares = squares.reshape(shape)
     # Chan's rule: squares about the mean of all = squares about each part's own + n (part - all)^2
     within = (squares + n * (class_mean[0] - mean[0][..., None]) ** 2).sum(axis=2)
