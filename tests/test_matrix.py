@@ -26,7 +26,9 @@ def _copy(matrix):
 
 def _same_bits(a, b) -> bool:
     if sp.issparse(a):
-        return all(np.array_equal(getattr(a, f), getattr(b, f)) for f in ("data", "indices", "indptr"))
+        return all(
+            np.array_equal(getattr(a, f), getattr(b, f)) for f in ("data", "indices", "indptr")
+        )
     return np.array_equal(np.asarray(a), np.asarray(b))
 
 
@@ -50,7 +52,9 @@ def test_integers_that_float32_cannot_hold_come_as_float64():
     assert _dense(rows)[0, 0] == 2**24 + 1
 
 
-@pytest.mark.parametrize("make", [lambda m: m.tocoo(), lambda m: m.tolil(), lambda m: m.toarray().astype(">f4")])
+@pytest.mark.parametrize(
+    "make", [lambda m: m.tocoo(), lambda m: m.tolil(), lambda m: m.toarray().astype(">f4")]
+)
 def test_other_containers_come_in(make, counts):
     np.testing.assert_array_equal(_dense(_matrix.as_rows(make(counts))), counts.toarray())
 
@@ -92,14 +96,20 @@ def test_unsorted_duplicated_and_zero_entries_are_made_canonical_in_a_copy():
 
 
 def test_the_slots_behind_indptr_are_not_read():
-    matrix = sp.csr_matrix((np.ones(2, np.float32), np.array([0, 1], np.int32), np.array([0, 1, 2])), shape=(2, 2))
+    matrix = sp.csr_matrix(
+        (np.ones(2, np.float32), np.array([0, 1], np.int32), np.array([0, 1, 2])), shape=(2, 2)
+    )
     matrix.data = np.array([1, 1, np.nan], np.float32)
     matrix.indices = np.array([0, 1, 99], np.int32)
     np.testing.assert_array_equal(_dense(_matrix.as_rows(matrix)), np.eye(2))
 
 
 @settings(max_examples=60, deadline=None)
-@given(hnp.arrays(np.float64, st.tuples(st.integers(0, 7), st.integers(1, 6)), elements=st.integers(0, 9)))
+@given(
+    hnp.arrays(
+        np.float64, st.tuples(st.integers(0, 7), st.integers(1, 6)), elements=st.integers(0, 9)
+    )
+)
 def test_any_small_matrix_survives(dense):
     for form in (sp.csr_matrix, sp.csc_matrix, np.asarray):
         np.testing.assert_array_equal(_dense(_matrix.as_rows(form(dense))), dense)
@@ -262,3 +272,21 @@ def test_a_view_is_read_as_it_is_seen(counts):
     view = adata[5:20, ::2]
     np.testing.assert_array_equal(_dense(_matrix.read_counts(view)), counts[5:20, ::2].toarray())
     assert view.is_view
+
+
+def test_a_cluster_of_processes_gives_the_same_answers(counts):
+    distributed = pytest.importorskip("distributed")
+    da = pytest.importorskip("dask.array")
+    lazy = da.concatenate(
+        [da.from_array(counts[i : i + 20], chunks=(20, 40), asarray=False) for i in (0, 20, 40)]
+    )
+    rows = _matrix.as_rows(lazy, expects="counts")
+    here = rows.column_counts()
+    with (
+        distributed.LocalCluster(
+            n_workers=2, threads_per_worker=1, dashboard_address=None
+        ) as cluster,
+        distributed.Client(cluster),
+    ):
+        np.testing.assert_array_equal(rows.column_counts(), here)
+        np.testing.assert_array_equal(_dense(rows), counts.toarray())

@@ -193,15 +193,13 @@ class Rows:
     def _delayed(self, function: Callable[[Block, int], Any]) -> list:
         import dask
 
-        def work(chunk: Any, first: int) -> Any:
-            with threads(1):  # the scheduler's workers are the parallelism
-                piece = _to_block(chunk, self.name, dtype=self.dtype)
-                block = _checked(piece, self.name, self._expects, self._names, first_row=first)
-                return function(block, first)
-
-        task = dask.delayed(work, pure=False)
+        task = dask.delayed(_work_on_chunk, pure=False)
+        # sent once, not with every task; the array itself stays out of it
+        about = dask.delayed(
+            (function, self.name, self.dtype, self._expects, self._names), traverse=False
+        )
         chunks = self._source.to_delayed().ravel()
-        return [task(chunk, span[0]) for chunk, span in zip(chunks, self.grid())]
+        return [task(chunk, span[0], about) for chunk, span in zip(chunks, self.grid())]
 
     def _map_dask(self, function: Callable[[Block, int], np.ndarray]) -> Any:
         import dask.array as da
@@ -215,6 +213,14 @@ class Rows:
             for piece, (start, stop) in zip(self._delayed(work), self.grid())
         ]
         return da.concatenate(pieces, axis=0)
+
+
+def _work_on_chunk(chunk: Any, first: int, about: tuple) -> Any:
+    """Check one dask chunk and apply the function to it, on a worker."""
+    function, name, dtype, expects, names = about
+    with threads(1):  # the scheduler's workers are the parallelism
+        block = _checked(_to_block(chunk, name, dtype=dtype), name, expects, names, first_row=first)
+        return function(block, first)
 
 
 def read_matrix(adata: Any, layer: str | None = None, *, expects: Expects = "finite") -> Rows:
@@ -358,7 +364,7 @@ def _to_block(matrix: Any, name: str, dtype: np.dtype | None = None) -> Block:
         raise ValueError(msg)
     if sp.issparse(matrix) and matrix.format != "csr":
         matrix = _native(matrix).tocsr()
-    _check_structure(matrix, name, *matrix.shape, "row")
+    _check_structure(matrix, name, matrix.shape[0], matrix.shape[1], "row")
     n_stored = int(matrix.indptr[-1])
     return Block(
         _as_float(matrix.data[:n_stored], dtype),
