@@ -6,6 +6,7 @@ import argparse
 import logging
 import sys
 import tomllib
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -28,7 +29,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     logging.basicConfig(
         level=logging.WARNING, format="%(levelname)s: %(message)s", stream=sys.stderr
     )
-    logging.captureWarnings(True)
+    warnings.showwarning = _show_warning
     try:
         return arguments.action(arguments)
     except KeyboardInterrupt:
@@ -42,6 +43,12 @@ def main(argv: Sequence[str] | None = None) -> int:
         if isinstance(error, (InputError, ValueError, KeyError, OSError)):
             return _fail(error, BAD_INPUT)
         raise
+
+
+def _show_warning(message: Warning | str, category: type[Warning], *where: object) -> None:
+    """Print a warning that is meant for users as one line; those for developers are not shown."""
+    if issubclass(category, UserWarning):
+        print(f"WARNING: {message}", file=sys.stderr)
 
 
 def _fail(error: BaseException, code: int) -> int:

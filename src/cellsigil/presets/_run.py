@@ -6,7 +6,9 @@ import json
 import logging
 import platform
 import time
-from collections.abc import Callable
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from importlib import metadata
 from pathlib import Path
@@ -55,6 +57,7 @@ class _Results:
     signature: Any = None
     deconvolution: Any = None
     seconds: dict[str, float] = field(default_factory=dict)
+    notes: list[str] = field(default_factory=list)  # warnings, for the log and the report
 
 
 def run(
@@ -114,17 +117,20 @@ def run(
         n = len(steps) + 2
         tell(0, n, f"reading {input}")
         log.info("adata = cellsigil.io.read(%r)", str(input))
-        adata = _user_input(io.read, input)
-        bulk_table = None if bulk is None else _user_input(deconv.read_bulk, bulk)
-        truth_table = None if truth is None else _user_input(_read_truth, truth)
+        notes: list[str] = []
+        with _heard(notes):
+            adata = _user_input(io.read, input)
+            bulk_table = None if bulk is None else _user_input(deconv.read_bulk, bulk)
+            truth_table = None if truth is None else _user_input(_read_truth, truth)
         log.info("read %d cells x %d genes", *adata.shape)
         facts = {"input": _describe(input, adata), "n_cells_read": adata.n_obs}
-        results = _Results(adata)
+        results = _Results(adata, notes=notes)
         done = []
         for i, step in enumerate(steps, start=1):
             step = _with_samples(step, results.adata)
             tell(i, n, step.call)
-            _run_step(step, results, bulk_table)
+            with _heard(results.notes):
+                _run_step(step, results, bulk_table)
             done.append(step)
         tell(n - 1, n, "report and files")
         plan = Preset(plan.name, plan.description, tuple(done))
@@ -135,12 +141,24 @@ def run(
         log.info("done in %.1f s: %s", facts["seconds_total"], out / "report.html")
         tell(n, n, "done")
     except (InputError, StepError) as error:
-        log.error("%s", error)
+        log.info("stopped: %s", error)
         raise
     finally:
         logging.getLogger("cellsigil").removeHandler(handler)
         handler.close()
     return out / "report.html"
+
+
+@contextmanager
+def _heard(notes: list[str]) -> Iterator[None]:
+    """Put warnings for users into the log and into ``notes``, once each; others are for developers."""
+    with warnings.catch_warnings(record=True, action="always") as caught:
+        yield
+    for warning in caught:
+        text = str(warning.message)
+        if issubclass(warning.category, UserWarning) and text not in notes:
+            notes.append(text)
+            log.warning("%s", text)
 
 
 def _tell_nobody(i: int, n: int, text: str) -> None:
@@ -302,6 +320,7 @@ def _write(
         parameters=plan.to_toml(resolved=True),
         versions=versions,
         simulated=simulated,
+        notes=results.notes,
     )
     results.adata.uns["cellsigil"] = json.dumps({"preset": plan.name, "versions": versions})
     io.write(results.adata, out / "adata.h5ad", compat=True)
