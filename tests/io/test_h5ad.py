@@ -107,6 +107,17 @@ def test_index_out_of_range(stored, place, wrong):
         io.read(stored)
 
 
+def test_a_broken_graph(adata, tmp_path):
+    adata.obsp["connectivities"] = sp.random(20, 20, 0.3, format="csr", random_state=0)
+    adata.write_h5ad(tmp_path / "a.h5ad")
+    with h5py.File(tmp_path / "a.h5ad", "a") as file:
+        file["obsp/connectivities/indices"][2] = 99
+    with pytest.raises(
+        io.ReadError, match=r"obsp\['connectivities'\] is a broken sparse matrix.*index 99"
+    ):
+        io.read(tmp_path / "a.h5ad")
+
+
 def test_row_starts_that_fall(stored):
     with h5py.File(stored, "a") as file:
         file["X/indptr"][4] = 10**6

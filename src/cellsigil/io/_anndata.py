@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import warnings
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -130,14 +131,10 @@ def _stored_shape(stored: Any, name: str) -> tuple[int, int] | None:
 
 def _finish(adata: ad.AnnData, path: Path) -> ad.AnnData:
     """Check every matrix's structure, and keep the counts of X in the layers."""
-    raw = [] if adata.raw is None else [("raw.X", adata.raw.X, adata.raw.var_names)]
-    layers = [(f"layers[{key!r}]", value, adata.var_names) for key, value in adata.layers.items()]
-    for name, matrix, genes in [("X", adata.X, adata.var_names), *layers, *raw]:
-        if matrix is None:
-            continue
+    for name, matrix in _matrices(adata):
         _check_structure(matrix, f"{path}: {name}")
-        if name == "X" or name == f"layers[{_keys.COUNTS!r}]":
-            _look_at_values(matrix, f"{path}: {name}", adata.obs_names, genes)
+        if name in ("X", f"layers[{_keys.COUNTS!r}]"):
+            _look_at_values(matrix, f"{path}: {name}", adata.obs_names, adata.var_names)
     if _keys.COUNTS not in adata.layers and adata.X is not None:
         counts = counts_of(adata.X)
         if counts is not None:
@@ -145,6 +142,18 @@ def _finish(adata: ad.AnnData, path: Path) -> ad.AnnData:
         elif adata.raw is not None and counts_of(adata.raw.X) is not None:
             log.info("%s: X holds no counts, but .raw does: adata = adata.raw.to_adata()", path)
     return adata
+
+
+def _matrices(adata: ad.AnnData) -> Iterator[tuple[str, Any]]:
+    """Yield every matrix with its place."""
+    if adata.X is not None:
+        yield "X", adata.X
+    if adata.raw is not None:
+        yield "raw.X", adata.raw.X
+    for place in ("layers", "obsp", "varp", "obsm", "varm"):
+        for key, value in getattr(adata, place).items():
+            if key is not None:  # anndata 0.13 lists X as layer None
+                yield f"{place}[{key!r}]", value
 
 
 def counts_of(matrix: Any) -> sp.csr_matrix | None:
