@@ -45,7 +45,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         raise
 
 
-def _show_warning(message: Warning | str, category: type[Warning], *where: object) -> None:
+def _show_warning(message: Warning | str, category: type[Warning], *_where: object) -> None:
     """Print a warning that is meant for users as one line; those for developers are not shown."""
     if issubclass(category, UserWarning):
         print(f"WARNING: {message}", file=sys.stderr)

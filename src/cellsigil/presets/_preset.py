@@ -66,11 +66,12 @@ class Preset:
 
     def __post_init__(self) -> None:
         for step in self.steps:
+            known = step.parameters  # also where nothing is given: the function must be there
             for name in step.arguments:
-                if name not in step.parameters:
+                if name not in known:
                     msg = (
                         f"Preset {self.name!r}: {step.call} has no parameter {name!r}. "
-                        f"{suggest(name, step.parameters)}"
+                        f"{suggest(name, known)}"
                     )
                     raise ValueError(msg)
 
