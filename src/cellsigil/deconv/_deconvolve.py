@@ -21,6 +21,7 @@ from cellsigil.deconv._intervals import (
     donor_error,
     draw_coefficients,
     quantiles,
+    widen,
 )
 from cellsigil.deconv._match import Reference, match_genes, open_signature
 from cellsigil.deconv._result import Deconvolution
@@ -77,7 +78,7 @@ def deconvolve(
     KeyError
         No such method or gene.
     ValueError
-        A signature that holds no profiles.
+        A signature that holds no profiles; an RNA content that is missing or not above 0.
 
     References
     ----------
@@ -219,9 +220,16 @@ def _intervals(
         return nothing, nothing, "none asked for"
     variance = None if reference.variance is None else reference.variance[used]
     error = donor_error(reference.profiles[used], variance, reference.n_donors)
-    draws = draw_coefficients(method, y, s, share, error, n_boot, np.random.default_rng(seed))
-    low, high = quantiles(_fractions(draws, content, method)[1], cells)
-    return low, high, GENES_ONLY if error is None else WITH_DONORS
+
+    def drawn(disturbance: np.ndarray | None) -> tuple[np.ndarray, np.ndarray]:
+        rng = np.random.default_rng(seed)
+        draws = draw_coefficients(method, y, s, share, disturbance, n_boot, rng)
+        return quantiles(_fractions(draws, content, method)[1], cells)
+
+    genes = drawn(None)
+    if error is None:
+        return *genes, GENES_ONLY
+    return *widen(genes, drawn(error), cells, reference.n_donors), WITH_DONORS
 
 
 def _interval_table(

@@ -11,7 +11,6 @@ import numpy as np
 import pandas as pd
 
 from cellsigil._matrix import suggest
-from cellsigil.deconv._bulk import BulkError
 
 
 @dataclass(frozen=True)
@@ -105,7 +104,7 @@ def content_of(
 
     Raises
     ------
-    BulkError
+    ValueError
         A factor that is missing, zero, negative or not finite, or an unknown name of a source.
     """
     if size_factors is None:
@@ -117,7 +116,7 @@ def content_of(
         if size_factors not in PUBLISHED:
             known = ["signature", *PUBLISHED]
             msg = f"size_factors={size_factors!r} is no source of RNA content. {suggest(size_factors, known)}"
-            raise BulkError(msg)
+            raise ValueError(msg)
         return _as_published(size_factors, types, ontology_ids)
     return _as_given(size_factors, types)
 
@@ -146,7 +145,7 @@ def _as_published(
                 f"size_factors={name!r} gives no RNA content for type {label!r} (it knows "
                 f"{', '.join(published.factors)}). Pass a dict with a factor for every type."
             )
-            raise BulkError(msg)
+            raise ValueError(msg)
         if kind not in published.factors:
             notes.append(f"type {label!r} is not in {name!r}: its default of {factor:g} was taken.")
         out.append(factor)
@@ -160,13 +159,13 @@ def _as_given(size_factors: Any, types: Sequence[str]) -> tuple[np.ndarray, str,
                 f"size_factors= is a table with {size_factors.shape[1]} columns; pass one column with the types as "
                 f"index, a Series or a dict."
             )
-            raise BulkError(msg)
+            raise ValueError(msg)
         size_factors = size_factors.iloc[:, 0]
     given = {str(name): value for name, value in dict(size_factors).items()}
     missing = [name for name in types if name not in given]
     if missing:
         msg = f"size_factors= lacks type {missing[0]!r}. {suggest(missing[0], given)}"
-        raise BulkError(msg)
+        raise ValueError(msg)
     factors = np.array([given[name] for name in types], dtype=np.float64)
     return _checked(factors, types, "size_factors="), "given", []
 
@@ -179,5 +178,5 @@ def _checked(factors: np.ndarray, types: Sequence[str], where: str) -> np.ndarra
             f"{where} gives {factors[k]:g} for type {types[k]!r}; RNA content must be above 0. "
             f"Pass size_factors= with a factor for every type, or None for RNA fractions."
         )
-        raise BulkError(msg)
+        raise ValueError(msg)
     return factors
