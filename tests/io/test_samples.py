@@ -37,6 +37,14 @@ def test_sheet(two, tmp_path, text, small):
     assert "in_all_samples" not in adata.var
 
 
+def test_empty_fields_of_a_sheet_are_missing(two, tmp_path, text):
+    body = "path,sample,condition,age\ndata/a.h5,s1,ctrl,40\ndata/b.h5,s2,,\n"
+    obs = io.read(sheet(tmp_path, text, body)).obs
+    assert obs["condition"].cat.categories.tolist() == ["ctrl"]
+    assert obs["condition"].isna().sum() == obs["age"].isna().sum() == 20
+    assert obs["age"].iloc[0] == 40
+
+
 def test_sheet_of_one_sample_leaves_barcodes_alone(two, tmp_path, text):
     adata = io.read(sheet(tmp_path, text, "sample\tpath\ns1\tdata/a.h5\n", "s.tsv"))
     assert adata.obs_names[0] == "ACGTACGT0000-1"

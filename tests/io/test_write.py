@@ -70,6 +70,12 @@ BAD = {
         column("m", [1, "a"] * 10),
         r"obs\['m'\] holds values of type int, str.*astype\(str\)",
     ),
+    "column of None": (
+        column("m", [None] * 20),
+        r"obs\['m'\] holds nothing but None. Drop it: del",
+    ),
+    "bool objects": (column("m", [True, False] * 10), r"obs\['m'\] holds bool as.*astype\(bool\)"),
+    "number objects": (column("m", [1, 2.5] * 10), r"obs\['m'\] holds numbers as.*to_numeric"),
     "column of lists": (column("m", [[1]] * 20), r"obs\['m'\] holds values of type list"),
     "dates": (
         lambda a: a.obs.__setitem__("m", pd.Timestamp("2020-01-01")),

@@ -28,7 +28,8 @@ def read(path: str | Path, *, sample: str | None = None, genome: str | None = No
 
     A sample sheet is a csv or tsv with the columns ``path`` (relative to the sheet) and ``sample``,
     and any others (``condition``, ``batch``, ...), which become columns of ``obs``. Genes of several
-    samples are matched by their ids; one that a sample lacks counts 0 there, with a warning.
+    samples are matched by their ids; one that a sample lacks counts 0 there, with a warning. The
+    sheet's columns win over ``obs`` columns of the same name in the samples' own files.
 
     Parameters
     ----------
@@ -117,5 +118,7 @@ def _add_facts(adata: ad.AnnData, facts: pd.DataFrame) -> None:
     for name, column in facts.items():
         values = column.reindex(of_cell).set_axis(adata.obs_names)
         if column.dtype.kind not in "if":
-            values = pd.Categorical(values, pd.unique(column[column.isin(set(values))]))
+            values = pd.Categorical(
+                values, pd.unique(column[column.isin(set(values)) & column.notna()])
+            )
         adata.obs[name] = values

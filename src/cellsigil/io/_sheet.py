@@ -50,7 +50,7 @@ def read_sheet(path: Path) -> pd.DataFrame:
             raise ReadError(msg)
     sheet = sheet.set_index(_keys.SAMPLE)
     sheet.columns = list(hdf5_names(sheet.columns).values())
-    return sheet.apply(lambda column: column if column.name in _RESERVED else _typed(column))
+    return sheet.apply(_typed)
 
 
 def _parse(path: Path) -> pd.DataFrame:
@@ -92,8 +92,9 @@ def _found(sheet: Path, line: int, row: dict[str, str]) -> Path:
 
 
 def _typed(column: pd.Series) -> pd.Series:
-    """Return numbers where every value is one; codes such as 007 stay text."""
+    """Return numbers where every value is one; codes such as 007 stay text, an empty field is missing."""
     number = re.compile(r"-?(0|[1-9]\d*)(\.\d+)?")
-    if len(column) and all(number.fullmatch(value) for value in column):
-        return pd.to_numeric(column)
-    return column
+    held = column[column != ""]
+    if column.name not in _RESERVED and len(held) and all(number.fullmatch(x) for x in held):
+        return pd.to_numeric(held).reindex(column.index)
+    return column.where(column != "", None) if column.name != PATH else column

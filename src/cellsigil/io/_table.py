@@ -132,9 +132,11 @@ def _parse(path: Path, cut: Cut) -> pd.DataFrame:
 
 def _check_numbers(table: pd.DataFrame, path: Path) -> None:
     for k, kind in enumerate(table.dtypes):
+        if isinstance(kind, np.dtype) and kind.kind in "iu":
+            continue
         column = table.iloc[:, k]
-        if isinstance(kind, np.dtype) and kind.kind in "iuf":
-            if kind.kind == "f" and column.isna().any():
+        if isinstance(kind, np.dtype) and kind.kind == "f":
+            if column.isna().any():
                 row = int(np.flatnonzero(column.isna())[0])
                 msg = (
                     f"{path}: row {table.index[row]!r}, column {table.columns[k]!r} is empty (or the "

@@ -91,8 +91,21 @@ def _of_column(column: pd.Series, place: str) -> Iterator[str]:
         fix = f"adata.{place} = adata.{place}.astype(str)"
     if _refused(pd.DataFrame({"column": few.to_numpy() if few.dtype == object else few.array})):
         held = few.array.categories if hasattr(few.array, "categories") else few
-        kinds = sorted({type(value).__name__ for value in held})
-        yield f"{place} holds values of type {', '.join(kinds)}, which can't be stored. Make them text: {fix}."
+        kinds = sorted({type(value).__name__ for value in held if value is not None})
+        yield _said_of(place, kinds, fix)
+
+
+def _said_of(place: str, kinds: list[str], fix: str) -> str:
+    here = f"adata.{place}"
+    if not kinds:
+        return f"{place} holds nothing but None. Drop it: del {here}."
+    if kinds == ["bool"]:
+        return (
+            f"{place} holds bool as Python objects. Make them plain: {here} = {here}.astype(bool)."
+        )
+    if set(kinds) <= {"int", "float"}:
+        return f"{place} holds numbers as Python objects. Make them plain: {here} = pandas.to_numeric({here})."
+    return f"{place} holds values of type {', '.join(kinds)}, which can't be stored. Make them text: {fix}."
 
 
 def _of_array(value: Any, place: str) -> Iterator[str]:
