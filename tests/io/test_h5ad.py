@@ -127,6 +127,16 @@ def test_row_starts_that_fall(stored):
         io.read(stored)
 
 
+@pytest.mark.parametrize("name", ["data", "indices"])
+def test_lengths_that_do_not_fit(stored, name):
+    with h5py.File(stored, "a") as file:
+        values = file["X"][name][:]
+        del file["X"][name]
+        file["X"][name] = np.concatenate([values, values[:2]])
+    with pytest.raises(io.ReadError, match=r"X is a broken sparse matrix: indptr runs from 0 to"):
+        io.read(stored)
+
+
 def test_shape_that_lies(stored):
     with h5py.File(stored, "a") as file:
         file["X"].attrs["shape"] = np.array([20, 10])

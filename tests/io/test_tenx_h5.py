@@ -64,6 +64,16 @@ def test_negative_index(tenx_h5):
         io.read(tenx_h5(spoil=spoil))
 
 
+def test_row_starts_that_end_early(tenx_h5):
+    def spoil(group):
+        group["indptr"][-1] = group["indptr"][-2]
+
+    with pytest.raises(
+        io.ReadError, match=r"run.h5 is a broken sparse matrix: 21 row starts up to"
+    ):
+        io.read(tenx_h5(spoil=spoil))
+
+
 def test_row_starts_that_fall(tenx_h5):
     def spoil(group):
         group["indptr"][3] = 0

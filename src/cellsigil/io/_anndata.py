@@ -119,14 +119,19 @@ def _stored_shape(stored: Any, name: str) -> tuple[int, int] | None:
     sizes = stored["indices"].shape[0], stored["data"].shape[0]
     n_major = columns if kind.startswith("csc") else rows
     falls = np.flatnonzero(np.diff(indptr) < 0)
-    if indptr.size != n_major + 1 or falls.size or indptr[0] != 0 or indptr[-1] > min(sizes):
-        found = f"decreases at {falls[0]}" if falls.size else f"has {indptr.size} entries"
-        msg = (
-            f"{name} is a broken sparse matrix: indptr {found}, where {n_major + 1} rising ones up to "
-            f"{min(sizes)} are needed. {_WAY_OUT}"
+    if indptr.size != n_major + 1:
+        found = f"indptr has {indptr.size} entries, where {n_major + 1} are needed"
+    elif falls.size:
+        found = f"indptr decreases at {falls[0]}"
+    elif sizes[0] != sizes[1] or indptr[0] != 0 or indptr[-1] != sizes[0]:
+        found = (
+            f"indptr runs from {indptr[0]} to {indptr[-1]}, but {sizes[0]} indices and {sizes[1]} "
+            f"values are stored"
         )
-        raise ReadError(msg)
-    return rows, columns
+    else:
+        return rows, columns
+    msg = f"{name} is a broken sparse matrix: {found}. {_WAY_OUT}"
+    raise ReadError(msg)
 
 
 def _finish(adata: ad.AnnData, path: Path) -> ad.AnnData:

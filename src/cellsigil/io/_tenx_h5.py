@@ -101,10 +101,11 @@ def unchecked_csr(
     ReadError
         The arrays' lengths don't fit, which scipy would refuse without naming the file.
     """
-    if indptr.size != shape[0] + 1 or indices.size != data.size:
+    last = int(indptr[-1]) if indptr.size else 0
+    if indptr.size != shape[0] + 1 or not last == indices.size == data.size:
         msg = (
-            f"{path} is a broken sparse matrix: {indptr.size} row starts for {shape[0]} cells, "
-            f"{indices.size} indices and {data.size} values. Copy it again, or write it anew."
+            f"{path} is a broken sparse matrix: {indptr.size} row starts up to {last} for {shape[0]} "
+            f"cells, {indices.size} indices and {data.size} values. Copy it again, or write it anew."
         )
         raise ReadError(msg)
     out = sp.csr_matrix(shape, dtype=data.dtype)
