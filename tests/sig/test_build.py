@@ -102,7 +102,7 @@ def test_cosg_is_blocked_by_sample(cells):
 
 
 def test_rna_content_is_the_geometric_mean_of_ratios_within_samples(cells):
-    totals = pd.Series(np.asarray(cells.layers["counts"].sum(axis=1)).ravel(), cells.obs_names)
+    totals = pd.Series(np.asarray(cells.layers["counts"].sum(axis=1, dtype=float)).ravel(), cells.obs_names)
     means = (
         totals.groupby([cells.obs["donor"], cells.obs["cell_type"]], observed=True).mean().unstack()
     )
