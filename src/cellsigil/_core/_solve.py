@@ -12,6 +12,7 @@ from cellsigil._core._jit import inner, kernel
 
 HUBER = 1.345  # 95 % efficient with normal residuals
 TUKEY = 4.685  # the same
+SCALE_TOLERANCE = 1e-4  # of the loss, where only the scale is wanted
 SMALLEST_SCALE = 0.02  # in log units: residuals below 2 % tell nothing
 
 
@@ -283,7 +284,7 @@ def logrob(mixtures, profiles, weight, starts, floor, tolerance, rounds, out, sc
                 s = weighted_scale(residual, weight)
                 if stage < 3:
                     log_descend(
-                        log_y, profiles, weight, floor, s, False, tolerance, rounds, beta
+                        log_y, profiles, weight, floor, s, False, SCALE_TOLERANCE, 20, beta
                     )  # fmt: skip
             scale[i] = min(scale[i], s)
         lowest = np.inf

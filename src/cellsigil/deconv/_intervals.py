@@ -27,10 +27,8 @@ def draw_coefficients(
     error of log profiles, genes x types) the profiles are disturbed too.
     """
     n_genes = len(profiles)
-    seeds = rng.bit_generator.seed_seq.spawn(n_boot)
 
-    def once(seed: np.random.SeedSequence) -> np.ndarray:
-        own = np.random.default_rng(seed)
+    def once(own: np.random.Generator) -> np.ndarray:
         weight = np.bincount(own.integers(n_genes, size=n_genes), minlength=n_genes)
         drawn = profiles
         if error is not None:
@@ -42,7 +40,7 @@ def draw_coefficients(
                 weight[used].astype(np.float64), first,
             )  # fmt: skip
 
-    return np.stack(list(in_threads(once, seeds)))
+    return np.stack(list(in_threads(once, rng.spawn(n_boot))))
 
 
 def donor_error(
