@@ -6,7 +6,7 @@ RUN := $(VENV)/bin/python
 PIP := $(RUN) -m pip --disable-pip-version-check install --quiet --constraint constraints/pinned.txt
 SOURCES := pyproject.toml constraints/pinned.txt
 
-.PHONY: demo test lint kernels-as-python tutorials lowest bench clean
+.PHONY: demo test lint kernels-as-python tutorials lowest compat clean
 
 demo: $(VENV)/.installed
 	$(RUN) -m cellsigil demo --out demo-results --overwrite
@@ -31,8 +31,13 @@ tutorials: $(VENV)/.tested
 lowest: $(VENV)-lowest/.tested
 	$(VENV)-lowest/bin/python -m pytest -n 2 --dist worksteal
 
+# What io.write(compat=True) writes, read by a real anndata 0.10.
+compat: $(VENV)/.tested $(VENV)-anndata010/.installed
+	CELLSIGIL_ANNDATA010_PYTHON="$(CURDIR)/$(VENV)-anndata010/bin/python" \
+	  $(RUN) -m pytest tests/io -k anndata_0_10
+
 clean:
-	rm -rf $(VENV) $(VENV)-lowest demo-results
+	rm -rf $(VENV) $(VENV)-lowest $(VENV)-anndata010 demo-results
 
 $(VENV)/.installed: $(SOURCES)
 	@sh .ci/environment $(VENV)
@@ -45,6 +50,12 @@ $(VENV)/.tested: $(VENV)/.installed
 
 $(VENV)/.dev: $(VENV)/.tested
 	$(PIP) --group dev
+	@touch $@
+
+$(VENV)-anndata010/.installed: constraints/anndata-0.10.txt
+	@sh .ci/environment $(VENV)-anndata010
+	$(VENV)-anndata010/bin/python -m pip --disable-pip-version-check install --quiet \
+	  --requirement constraints/anndata-0.10.txt
 	@touch $@
 
 $(VENV)-lowest/.tested: pyproject.toml constraints/lowest.txt

@@ -240,7 +240,8 @@ def read_matrix(adata: Any, layer: str | None = None, *, expects: Expects = "fin
             raise ValueError(msg)
     else:
         if layer not in adata.layers:
-            msg = f"No layer {layer!r}. {suggest(layer, adata.layers)}"
+            named = [name for name in adata.layers if name is not None]  # anndata 0.13 lists X as None
+            msg = f"No layer {layer!r}. {suggest(layer, named)}"
             raise KeyError(msg)
         matrix, name = adata.layers[layer], f"layers[{layer!r}]"
     names = (np.asarray(adata.obs_names), np.asarray(adata.var_names))
