@@ -1,0 +1,107 @@
+"""What a section of the report is made of: a sentence, figures, and tables that say the same in numbers."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+
+@dataclass(frozen=True)
+class Picture:
+    """A figure as it stands in the page."""
+
+    source: str  # a data: address
+    text: str  # what it shows, in words
+    width: int  # CSS pixels
+    legend: tuple[tuple[str, str], ...] = ()  # (name, colour)
+
+
+@dataclass(frozen=True)
+class Table:
+    """Numbers: ``frame`` is written to ``tables/<name>.tsv`` whole, ``shown`` (or ``frame``) stands in the page."""
+
+    name: str
+    caption: str
+    frame: pd.DataFrame
+    shown: pd.DataFrame | None = None
+    folded: bool = False
+
+    @property
+    def columns(self) -> list[tuple[str, bool]]:
+        """Return each column's heading and whether it holds numbers."""
+        frame = self.visible
+        return [(str(name), _is_number(frame.iloc[:, i])) for i, name in enumerate(frame.columns)]
+
+    @property
+    def visible(self) -> pd.DataFrame:
+        """Return the rows and columns that stand in the page."""
+        return self.frame if self.shown is None else self.shown
+
+    @property
+    def rows(self) -> list[list[str]]:
+        """Return every shown cell as text."""
+        return [[shown(value) for value in row] for row in self.visible.itertuples(index=False)]
+
+
+@dataclass
+class Section:
+    """A part of the page with a place of its own."""
+
+    anchor: str
+    title: str
+    sentence: str = ""
+    pictures: list[Picture] = field(default_factory=list)
+    tables: list[Table] = field(default_factory=list)
+    facts: list[tuple[str, str]] = field(default_factory=list)
+    cautions: list[str] = field(default_factory=list)
+    paragraphs: list[str] = field(default_factory=list)
+    references: list[str] = field(default_factory=list)
+    code: str = ""
+    missing: str = ""  # the call that would fill it
+
+
+def _is_number(column: pd.Series) -> bool:
+    return pd.api.types.is_numeric_dtype(column.dtype) and column.dtype != bool
+
+
+def shown(value: Any) -> str:
+    """Return a value with as many digits as a reader needs."""
+    if (
+        value is None
+        or value is pd.NA
+        or (isinstance(value, (float, np.floating)) and np.isnan(value))
+    ):
+        return "–"
+    if isinstance(value, (bool, np.bool_)):
+        return "yes" if value else "no"
+    if isinstance(value, (int, np.integer)):
+        return f"{value:,}".replace("-", "−")
+    if isinstance(value, (float, np.floating)):
+        return _number(float(value)).replace("-", "−")
+    return str(value)
+
+
+def _number(value: float) -> str:
+    size = abs(value)
+    if not np.isfinite(value):
+        return "∞" if value > 0 else "-∞"
+    if value == 0:
+        return "0"
+    if size < 0.001:
+        return f"{value:.1e}"
+    if size >= 1000:
+        return f"{value:,.0f}"
+    if size >= 100:
+        return f"{value:.0f}"
+    if size >= 10:
+        return f"{value:.1f}"
+    return f"{value:.2f}" if size >= 0.1 else f"{value:.3f}"
+
+
+def anchored(text: str) -> str:
+    """Return ``text`` as it can stand in a file name."""
+    return re.sub(r"[^a-z0-9]+", "_", text.lower()).strip("_")
