@@ -1,10 +1,13 @@
-"""What all figures share: colours, names made safe to draw, axes without pyplot."""
+"""What all figures share: colours, names made safe to draw, axes."""
 
 from __future__ import annotations
 
 import re
+import sys
 import unicodedata
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -16,6 +19,8 @@ from cellsigil._matrix import suggest
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
+
+_shows: ContextVar[bool] = ContextVar("cellsigil_pl_shows", default=True)
 
 # Okabe and Ito's hues, then each colour the farthest (OKLab) from all before it, as seen by normal
 # eyes, deuteranopes, protanopes and tritanopes (Machado 2009), and from the grey of "unknown".
@@ -80,11 +85,32 @@ def shown(name: Any, longest: int = 60) -> str:
     return text.replace("$", r"\$")
 
 
+@contextmanager
+def off_screen() -> Iterator[None]:
+    """Make figures for files only inside the ``with`` block: no notebook shows them."""
+    token = _shows.set(False)
+    try:
+        yield
+    finally:
+        _shows.reset(token)
+
+
 def new_figure(width: float, height: float) -> Figure:
-    """Return a figure of so many inches that pyplot does not know of."""
+    """Return a figure of so many inches; pyplot knows of it only where a notebook is to show it."""
+    size: dict[str, Any] = {"figsize": (width, height), "layout": "constrained", "facecolor": "white"}
+    if _shows.get() and _in_notebook():
+        import matplotlib.pyplot as plt
+
+        return plt.figure(**size)
     from matplotlib.figure import Figure
 
-    return Figure(figsize=(width, height), layout="constrained", facecolor="white")
+    return Figure(**size)
+
+
+def _in_notebook() -> bool:
+    """Say whether IPython runs this code: it draws pyplot's figures below the cell and closes them."""
+    ipython = sys.modules.get("IPython")
+    return ipython is not None and ipython.get_ipython() is not None
 
 
 def axes(ax: Axes | None, width: float, height: float) -> Axes:
