@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import difflib
 import functools
+import itertools
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any, Literal, NamedTuple
@@ -85,7 +86,7 @@ class Rows:
         """Return the row ranges of the blocks: fixed by the matrix's shape or chunks alone."""
         if self.is_dask:
             edges = np.cumsum([0, *self._source.chunks[0]]).tolist()
-            return list(zip(edges[:-1], edges[1:]))
+            return list(itertools.pairwise(edges))
         size = max(1024, -(-self.shape[0] // 32))
         return [
             (start, min(start + size, self.shape[0])) for start in range(0, self.shape[0], size)
@@ -124,7 +125,7 @@ class Rows:
         """Return the matrix as one block; a lazy one is read into memory."""
         if self.in_memory:
             return self._source
-        return _stack([block for block in self.map(lambda block, _: block)], self.shape[1])
+        return _stack(list(self.map(lambda block, _: block)), self.shape[1])
 
     def map_to_matrix(self, function: Callable[[Block, int], np.ndarray]) -> Any:
         """Return the matrix with the same sparsity whose float32 data are ``function(block, first_row)``.
@@ -240,7 +241,9 @@ def read_matrix(adata: Any, layer: str | None = None, *, expects: Expects = "fin
             raise ValueError(msg)
     else:
         if layer not in adata.layers:
-            named = [name for name in adata.layers if name is not None]  # anndata 0.13 lists X as None
+            named = [
+                name for name in adata.layers if name is not None
+            ]  # anndata 0.13 lists X as None
             msg = f"No layer {layer!r}. {suggest(layer, named)}"
             raise KeyError(msg)
         matrix, name = adata.layers[layer], f"layers[{layer!r}]"
@@ -357,6 +360,8 @@ def _to_block(matrix: Any, name: str, dtype: np.dtype | None = None) -> Block:
             raise ValueError(msg)
         if not matrix.dtype.isnative:
             matrix = matrix.astype(matrix.dtype.newbyteorder("="))
+        if matrix.dtype == np.float16:  # scipy has no sparse one
+            matrix = matrix.astype(np.float32)
         matrix = sp.csr_matrix(matrix)
     elif matrix.format == "csc":
         _check_structure(matrix, name, matrix.shape[1], matrix.shape[0], "column")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import numbers
 import re
 import warnings
 from collections.abc import Mapping, Sequence
@@ -95,8 +96,8 @@ def build(
     Dai et al. 2022, Brief Bioinform 23:bbab579 (COSG). Newman et al. 2015, Nat Methods 12:453 (genes by
     condition number). van den Brink et al. 2017, Nat Methods 14:935 (dissociation).
     """
-    if n_markers < 1:
-        msg = f"n_markers={n_markers} leaves no gene. Ask for 10 or more."
+    if not isinstance(n_markers, numbers.Integral) or n_markers < 1:
+        msg = f"n_markers={n_markers!r}: a whole number of genes from 1 up is needed; 10 or more are wise."
         raise ValueError(msg)
     if not keep_unresolved and (is_open := _left_open(adata, groupby)).any():
         names = ", ".join(repr(str(label)) for label in adata.obs[groupby][is_open].unique())

@@ -14,6 +14,7 @@ from cellsigil._core._scores import add_fixed, fixed_scale, project_rows
 from cellsigil._files import hdf5_names
 from cellsigil._matrix import Block, Rows, read_log, read_matrix, suggest
 from cellsigil._signature import SignatureSet
+from cellsigil.tl._groups import read_genes
 from cellsigil.tl._signatures import coverage, index_sets, read_signatures, warn_few
 from cellsigil.tl.scores import METHODS, Genes, Method, Plan
 
@@ -79,6 +80,10 @@ def score_cells(
         msg = f"key_added={key_added!r} holds a '/', which .h5ad can't store. Use another name."
         raise ValueError(msg)
     sets = read_signatures(signatures)
+    if not adata.n_obs:
+        msg = "adata has no cells. Was everything filtered out?"
+        raise ValueError(msg)
+    read_genes(adata)
     rows = (read_log if how.expects == "log" else read_matrix)(adata, layer)
     genes = gene_statistics(rows, adata.var_names, how, reference)
     indexed = index_sets(

@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 
 from cellsigil import _keys
+from cellsigil.tl._groups import read_genes
 from cellsigil.tl._inflation import inflations, shares_of
 from cellsigil.tl._signatures import IndexedSet, index_sets, read_signatures, warn_few
 from cellsigil.tl._stats import GroupStats, stats_for
@@ -84,7 +85,7 @@ def score_clusters(
     """
     from scipy.special import ndtr
 
-    indexed = index_sets(read_signatures(signatures), adata.var_names, var=adata.var)
+    indexed = index_sets(read_signatures(signatures), read_genes(adata), var=adata.var)
     stats = stats_for(adata, groupby, sample_key=sample_key, layer=layer, stats=stats)
     warn_few(indexed, LEAST)
     seed = int(rng.integers(2**31)) if isinstance(rng, np.random.Generator) else int(rng)

@@ -23,7 +23,10 @@ def prepare(sets: list[IndexedSet], genes: Genes, seed: int) -> Plan:
             if side.size:
                 controls = _controls(cut, side, seed)
                 if not controls.size:
-                    msg = f"No control genes for signature {s.name!r}. Use method='ans' or 'mean'."
+                    msg = (
+                        f"Signature {s.name!r} holds all genes of its levels of expression, so none is left as a "
+                        f"control. Use method='ans' or 'mean'."
+                    )
                     raise ValueError(msg)
                 column[side] += sign / side.size
                 column[controls] -= sign / controls.size
