@@ -97,7 +97,11 @@ def off_screen() -> Iterator[None]:
 
 def new_figure(width: float, height: float) -> Figure:
     """Return a figure of so many inches; pyplot knows of it only where a notebook is to show it."""
-    size: dict[str, Any] = {"figsize": (width, height), "layout": "constrained", "facecolor": "white"}
+    size: dict[str, Any] = {
+        "figsize": (width, height),
+        "layout": "constrained",
+        "facecolor": "white",
+    }
     if _shows.get() and _in_notebook():
         import matplotlib.pyplot as plt
 
@@ -135,12 +139,18 @@ def dress(ax: Axes, *, size: float = 9, grid: str | None = None) -> Axes:
 
 
 def name_ticks(
-    ax: Axes, axis: str, names: Iterable[Any], *, size: float = 9, longest: int = 40
+    ax: Axes,
+    axis: str,
+    names: Iterable[Any],
+    *,
+    size: float = 9,
+    longest: int = 40,
+    first: float = 0,
 ) -> None:
-    """Put names at 0, 1, 2, ...; on x upright where they would run into each other."""
+    """Put names at ``first`` and every 1 after; on x upright where they would run into each other."""
     texts = [shown(name, longest) for name in names]
     kind = ax.xaxis if axis == "x" else ax.yaxis
-    kind.set_ticks(range(len(texts)), texts)
+    kind.set_ticks(first + np.arange(len(texts)), texts)
     for label in kind.get_ticklabels():
         label.set(size=size, color=INK)
         if axis == "x":
@@ -208,10 +218,7 @@ def heat(
 
 def name_cells(ax: Axes, axis: str, names: Iterable[Any], *, size: float = 9) -> None:
     """Name the rows or columns of `heat`: as `name_ticks`, in the middle of the cells."""
-    names = list(names)
-    name_ticks(ax, axis, names, size=size)
-    kind = ax.xaxis if axis == "x" else ax.yaxis
-    kind.set_ticks(np.arange(len(names)) + 0.5)
+    name_ticks(ax, axis, names, size=size, first=0.5)
 
 
 def key_bar(ax: Axes, mesh: Any, label: str) -> Any:
