@@ -34,7 +34,7 @@ def signature(source: Source) -> Section:
     if card.get("not_measured"):
         section.cautions.append(f"Not measured: {card['not_measured']}")
     if card.get("scheme"):
-        section.paragraphs.append(f"How it was measured. {card['scheme']}")
+        section.paragraphs.append(f"How the card was measured: {card['scheme']}")
     section.pictures = [
         picture(
             lambda: pl.signature(built),

@@ -70,7 +70,12 @@ def facts(source: Source) -> list[tuple[str, str]]:
             value = (
                 float(np.nanmedian(adata.obs[key].to_numpy(dtype=float))) if adata.n_obs else np.nan
             )
-            out.append((f"median {words}", shown(value if key.startswith("pct") else round(value))))
+            text = (
+                f"{value:.1f}"
+                if key.startswith("pct")
+                else shown(value if np.isnan(value) else round(value))
+            )
+            out.append((f"median {words}", text))
     if source.deconvolution is not None:
         out.append(("bulk samples", shown(len(source.deconvolution.fractions))))
     return out

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import warnings
 from typing import Any
 
 import numpy as np
@@ -40,7 +41,7 @@ def annotation(source: Source) -> Section:
         )
     order = {
         "group": "cluster", "label": "label", "cl": "Cell Ontology", "effect": "effect", "margin": "margin",
-        "runner_up": "runner-up", "p": "p (competitive)", "genes": "genes that decided (AUC)", "path": "path",
+        "runner_up": "runner-up", "p": "p (competitive)", "genes": "genes that decided, and their AUC",
     }  # fmt: skip
     visible = table[[name for name in order if name in table]].rename(columns=order)
     section.tables.append(Table("annotation", "Evidence for every cluster", table, visible))
@@ -61,7 +62,7 @@ def markers(source: Source) -> Section:
         f"The {TOP} best genes of every cluster against all other cells. AUC is the chance that a cell of the "
         "cluster has more of the gene than another cell: 0.5 is none, 1 is always."
     )
-    if not _independent(entry):
+    if not _own(entry).get("labels_independent"):
         section.cautions.append(CIRCULAR)
     section.pictures.append(
         picture(
@@ -69,57 +70,60 @@ def markers(source: Source) -> Section:
             f"Dot plot of the best markers: colour is the mean, size the share of cells with the gene, by {key}.",
         )
     )
-    section.tables.append(
-        Table("top_markers", f"Top {TOP} markers of each cluster", table, folded=len(table) > 30)
-    )
+    section.tables.append(Table("top_markers", f"Top {TOP} markers of each cluster", table))
     return section
 
 
-def _independent(entry: dict[str, Any]) -> bool:
+def _own(entry: dict[str, Any]) -> dict[str, Any]:
+    """Return the parameters that `tl.markers` left beside scanpy's; {} of a table that is scanpy's."""
     try:
-        return bool(json.loads(str(entry["cellsigil"]))["labels_independent"])
+        return dict(json.loads(str(entry["cellsigil"])))
     except (KeyError, ValueError, TypeError):
-        return False
+        return {}
 
 
 def _top(source: Source, entry: dict[str, Any], key: str) -> pd.DataFrame:
     """Return the best genes of every cluster with AUC, fold change and shares."""
-    names, groups = entry["names"], list(entry["names"].dtype.names)
-    rows = []
-    for group in groups:
-        for i, gene in enumerate(names[group][:TOP]):
-            row = {"cluster": group, "rank": i + 1, "gene": str(gene)}
-            if "logfoldchanges" in entry:
-                row["log2fc"] = float(entry["logfoldchanges"][group][i])
-            if "pvals_adj" in entry:
-                row["adjusted p"] = float(entry["pvals_adj"][group][i])
-            rows.append(row)
-    table = pd.DataFrame(rows)
+    names = entry["names"]
+    rows = [
+        (
+            group,
+            i + 1,
+            str(gene),
+            _value(entry, "logfoldchanges", group, i),
+            _value(entry, "pvals_adj", group, i),
+        )
+        for group in names.dtype.names
+        for i, gene in enumerate(names[group][:TOP])
+    ]
+    table = pd.DataFrame(
+        rows, columns=["cluster", "rank", "gene", "log2 fold change", "adjusted p"]
+    )
     adata = source.adata
     genes = pd.Index(table["gene"].unique())
     genes = genes[genes.isin(adata.var_names)]
     if key not in adata.obs or not len(genes) or not adata.var_names.is_unique:
-        return table
-    layer = entry["params"].get("layer")
-    stats = tl.group_stats(adata[:, genes], key, layer=layer)
-    here = {name: g for name, g in zip(stats.groups, range(len(stats.groups)))}
-    total, cells = stats.detected.sum(axis=0), stats.n.sum(axis=1)
-    values: dict[str, list[float]] = {"auc": [], "pct in": [], "pct out": []}
-    for group, gene in zip(table["cluster"], table["gene"]):
-        if group not in here or gene not in genes:
-            for column in values.values():
-                column.append(np.nan)
-            continue
-        g, j = here[group], int(genes.get_loc(gene))
-        rest = cells.sum() - cells[g]
-        values["auc"].append(float(stats.auc[g, j]))
-        values["pct in"].append(100 * stats.detected[g, j] / max(cells[g], 1))
-        values["pct out"].append(100 * (total[j] - stats.detected[g, j]) / max(rest, 1))
-    for place, (name, column) in enumerate(values.items()):
-        table.insert(3 + place + (1 if place and "log2fc" in table else 0), name, column)
-        if place == 0 and "log2fc" in table:
-            table.insert(4, "log2fc", table.pop("log2fc"))
-    return table
+        return table.dropna(axis=1, how="all")
+    own = _own(entry)
+    sample_key = own.get("sample_key") if own.get("sample_key") in adata.obs else None
+    with warnings.catch_warnings(action="ignore"):  # tl.markers has told of them
+        stats = tl.group_stats(adata[:, genes], key, sample_key=sample_key, layer=own.get("layer"))
+    g, j = pd.Index(stats.groups).get_indexer(table["cluster"]), genes.get_indexer(table["gene"])
+    known = (g >= 0) & (j >= 0)
+    cells = stats.n.sum(axis=1)
+    inside, total = stats.detected[g, j], stats.detected.sum(axis=0)[j]
+    for place, name, values in (
+        (3, "AUC", stats.auc_blocked[g, j]),
+        (5, "cells of the cluster (%)", 100 * inside / np.maximum(cells[g], 1)),
+        (6, "other cells (%)", 100 * (total - inside) / np.maximum(cells.sum() - cells[g], 1)),
+    ):
+        table.insert(place, name, np.where(known, values, np.nan))
+    return table.dropna(axis=1, how="all")
+
+
+def _value(entry: dict[str, Any], field: str, group: str, i: int) -> float:
+    """Return one number of scanpy's marker arrays, NaN where the field is absent."""
+    return float(entry[field][group][i]) if field in entry else np.nan
 
 
 def scores(source: Source) -> Section:
@@ -156,7 +160,6 @@ def scores(source: Source) -> Section:
     section.tables.append(
         Table(
             "signature_scores", "The three highest signatures of each cluster (all of them are in the file)",
-            table, best[columns].rename(columns=order), folded=len(best) > 30,
-        )
+            table, best[columns].rename(columns=order),         )
     )  # fmt: skip
     return section

@@ -15,16 +15,17 @@ from cellsigil.report._section import Section, Table
 WORDS: tuple[tuple[str, str, tuple[str, ...]], ...] = (
     (
         "qc",
-        "Cells were judged by their number of molecules, their number of genes and the share of mitochondrial "
-        "counts. Fixed limits were applied first; outliers were then sought within each sample, by median absolute "
-        "deviations on the log scale.",
+        "Cells were filtered by the rules listed above: by fixed limits first and, where deviations are named, as "
+        "outliers among the cells of the same sample, by median absolute deviations of the log number of molecules, of "
+        "the log number of genes and of the share of mitochondrial counts.",
         ("McCarthy et al. 2017, Bioinformatics 33:1179",),
     ),
     (
         "norm",
-        "Counts were divided by the cell's total, multiplied by 10,000 and brought to log1p. Variable genes were "
-        "chosen by their dispersion within bins of mean expression, and principal components were taken of them.",
-        ("Satija et al. 2015, Nat Biotechnol 33:495",),
+        "Counts were scaled to the same total in every cell (10,000 unless the parameters say otherwise) and log1p was "
+        "taken. Variable genes were chosen by the flavour that the parameters name, and principal components taken "
+        "of them.",
+        (),
     ),
     (
         "cluster",
@@ -55,8 +56,8 @@ WORDS: tuple[tuple[str, str, tuple[str, ...]], ...] = (
     ),
     (
         "signature",
-        "Profiles are mean counts per 10,000 of the cells of a type. Genes are ranked by the sum of the ranks of AUC and "
-        "COSG, and as many are taken as give the lowest condition number of the selected matrix; mitochondrial, "
+        "Profiles are mean counts per 10,000 of the cells of a type. Genes are ranked by the sum of the ranks of AUC "
+        "and COSG, and as many are taken as give the lowest condition number of the selected matrix; mitochondrial, "
         "ribosomal, sex, haemoglobin and dissociation genes are left out unless asked for. Every sample was held out "
         "once, where there are several, and the choice of genes repeated without it.",
         (

@@ -43,8 +43,10 @@ class Table:
 
     @property
     def rows(self) -> list[list[str]]:
-        """Return every shown cell as text."""
-        return [[shown(value) for value in row] for row in self.visible.itertuples(index=False)]
+        """Return every shown cell as text; the numbers of a column have the same digits."""
+        frame = self.visible
+        columns = [_column(str(name), frame.iloc[:, i]) for i, name in enumerate(frame.columns)]
+        return [list(row) for row in zip(*columns)]
 
 
 @dataclass
@@ -93,15 +95,29 @@ def _number(value: float) -> str:
         return "0"
     if size < 0.001:
         return f"{value:.1e}"
-    if size >= 1000:
-        return f"{value:,.0f}"
-    if size >= 100:
-        return f"{value:.0f}"
-    if size >= 10:
-        return f"{value:.1f}"
-    return f"{value:.2f}" if size >= 0.1 else f"{value:.3f}"
+    return f"{value:,.{_decimals(size)}f}"
 
 
-def anchored(text: str) -> str:
-    """Return ``text`` as it can stand in a file name."""
-    return re.sub(r"[^a-z0-9]+", "_", text.lower()).strip("_")
+def _decimals(size: float) -> int:
+    """Return the decimals of a column whose largest number is ``size``."""
+    return 0 if size >= 1000 else 1 if size >= 10 else 2 if size >= 2 else 3
+
+
+def _column(name: str, values: pd.Series) -> list[str]:
+    if not pd.api.types.is_float_dtype(values.dtype):
+        return [shown(value) for value in values]
+    numbers = values.to_numpy(dtype=float, na_value=np.nan)
+    if re.search(r"(^|\W)p(\W|$)", name):  # p-values: each for itself
+        return [shown(value) for value in numbers]
+    finite = np.abs(numbers[np.isfinite(numbers)])
+    decimals = _decimals(float(finite.max(initial=0)))
+    least = 0.5 * 10.0**-decimals
+    out = []
+    for value in numbers:
+        if not np.isfinite(value):
+            out.append(shown(value))
+        elif 0 < abs(value) < least:
+            out.append(f"{'<' if value > 0 else '>−'}\u202f{10.0**-decimals:.{decimals}f}")
+        else:
+            out.append(f"{value:,.{decimals}f}".replace("-", "−"))
+    return out
