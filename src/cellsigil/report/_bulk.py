@@ -153,7 +153,7 @@ def deconvolution(source: Source) -> Section:
     section.tables = [
         _indexed("fractions", "Cell fractions", result.fractions),
         Table("intervals", "95 % intervals", result.intervals, folded=len(result.intervals) > 12),
-        _indexed("fit", "Fit of every sample", result.fit),
+        _fit(result.fit),
     ]
     if source.truth is not None:
         _add_truth(section, result, source.truth)
@@ -167,6 +167,15 @@ def _sentences(result: Any) -> list[str]:
 def _indexed(name: str, caption: str, frame: pd.DataFrame) -> Table:
     whole = frame.rename_axis(index="sample", columns=None).reset_index()
     return Table(name, caption, whole, folded=len(whole) > 12)
+
+
+def _fit(fit: pd.DataFrame) -> Table:
+    table = _indexed("fit", "Fit of every sample: r and RMSE are of log2(CPM + 10)", fit)
+    visible = table.frame.rename(columns={"rmse": "RMSE"}).rename(
+        columns=lambda c: c.replace("_", " ")
+    )
+    empty = [name for name in visible if visible[name].isna().all() or (visible[name] == "").all()]
+    return Table(table.name, table.caption, table.frame, visible.drop(columns=empty), table.folded)
 
 
 def _add_truth(section: Section, result: Any, truth: pd.DataFrame) -> None:

@@ -133,6 +133,11 @@ def _filter_steps(adata: AnnData) -> list[dict[str, Any]]:
         return []
 
 
+def _measure(name: str) -> str:
+    plain = str(name).removeprefix("log1p_")
+    return {**QC, "n_cells_by_counts": "cells with the gene"}.get(plain, plain)
+
+
 def _filter_tables(steps: list[dict[str, Any]]) -> list[Table]:
     rows, rules = [], []
     for i, step in enumerate(steps, start=1):
@@ -149,7 +154,7 @@ def _filter_tables(steps: list[dict[str, Any]]) -> list[Table]:
                 limit = float(np.expm1(limit))
             rules.append(
                 {
-                    "step": i, "measure": str(rule["measure"]).removeprefix("log1p_"),
+                    "step": i, "measure": _measure(rule["measure"]),
                     "removes": "below" if rule["side"] == "low" else "above", "limit": limit,
                     "sample": rule["sample"] or "all", "deviations": rule["n_mads"] or np.nan,
                     "removed on its own": rule["removed"],

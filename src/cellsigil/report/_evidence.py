@@ -44,7 +44,11 @@ def annotation(source: Source) -> Section:
         "runner_up": "runner-up", "p": "p (competitive)", "genes": "genes that decided, and their AUC",
     }  # fmt: skip
     visible = table[[name for name in order if name in table]].rename(columns=order)
-    section.tables.append(Table("annotation", "Evidence for every cluster", table, visible))
+    if "genes" in table:  # a hyphen would end the line between it and its gene
+        genes = table["genes"].astype(str).str.replace(r"(^|, )-", r"\1−", regex=True)
+        visible = visible.assign(**{order["genes"]: genes})
+    caption = "Evidence for every cluster (− marks a gene that should be low)"
+    section.tables.append(Table("annotation", caption, table, visible))
     return section
 
 

@@ -107,10 +107,15 @@ def _column(name: str, values: pd.Series) -> list[str]:
     if not pd.api.types.is_float_dtype(values.dtype):
         return [shown(value) for value in values]
     numbers = values.to_numpy(dtype=float, na_value=np.nan)
-    if re.search(r"(^|\W)p(\W|$)", name):  # p-values: each for itself
-        return [shown(value) for value in numbers]
+    if re.search(r"(^|\W)p(\W|$)|^limit$", name):  # p-values and limits: each for itself
+        return [
+            "<\u202f1e−300" if name != "limit" and value < 1e-300 else shown(value)
+            for value in numbers
+        ]
     finite = np.abs(numbers[np.isfinite(numbers)])
     decimals = _decimals(float(finite.max(initial=0)))
+    if (finite == np.round(finite)).all():
+        decimals = 0
     least = 0.5 * 10.0**-decimals
     out = []
     for value in numbers:
