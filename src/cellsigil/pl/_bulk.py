@@ -97,7 +97,7 @@ def intervals(
         rows_of = table[table["type"] == name].drop_duplicates("sample").set_index("sample")
         _forest(ax, rows_of.reindex(samples)[["estimate", "low", "high"]], wheel[name])
         _style.dress(ax, size=8, grid="x")
-        _style.title(ax, _style.shown(name, 26))
+        _style.title(ax, _style.shown(name, 22))
     for ax in panels[:, 0]:
         if len(samples) <= NAMED_SAMPLES // 2:
             _style.name_ticks(ax, "y", samples, size=8, longest=24)
