@@ -26,9 +26,10 @@ _EPILOG = """exit codes:
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line and return its exit code."""
     arguments = _parser().parse_args(argv)
-    logging.basicConfig(
-        level=logging.WARNING, format="%(levelname)s: %(message)s", stream=sys.stderr
-    )
+    terminal = logging.StreamHandler()
+    terminal.setLevel(logging.WARNING)  # the run's log file holds the rest
+    terminal.setFormatter(logging.Formatter("%(levelname)s: %(message)s"))
+    logging.getLogger("cellsigil").addHandler(terminal)
     warnings.showwarning = _show_warning
     try:
         return arguments.action(arguments)

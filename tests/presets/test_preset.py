@@ -36,6 +36,8 @@ def test_resolved_toml_holds_every_default():
 
 def test_a_step_reads_as_a_line_of_a_notebook():
     assert str(Step("pp.hvg", {"n_top_genes": 500})) == "cellsigil.pp.hvg(adata, n_top_genes=500)"
+    deconvolve = Step("deconv.deconvolve", {"method": "em"})
+    assert str(deconvolve) == "cellsigil.deconv.deconvolve(bulk, signature, method='em')"
 
 
 def test_changes_go_to_every_step_of_that_name():

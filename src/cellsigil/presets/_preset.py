@@ -52,8 +52,10 @@ class Step:
 
     def __str__(self) -> str:
         """Return the call as it would stand in a notebook."""
-        arguments = "".join(f", {name}={value!r}" for name, value in self.arguments.items())
-        return f"cellsigil.{self.call}(adata{arguments})"
+        known = inspect.signature(self.function).parameters.values()
+        data = [p.name for p in known if p.default is p.empty and p.name not in self.arguments]
+        arguments = [f"{name}={value!r}" for name, value in self.arguments.items()]
+        return f"cellsigil.{self.call}({', '.join([*data, *arguments])})"
 
 
 @dataclass(frozen=True)
