@@ -13,6 +13,7 @@ import pandas as pd
 from pandas.api.types import infer_dtype
 
 from cellsigil._files import replacing
+from cellsigil._matrix import read_tables
 from cellsigil.io._writable import complaints
 
 log = logging.getLogger(__name__)
@@ -44,6 +45,7 @@ def write(adata: ad.AnnData, path: str | Path, *, compat: bool = False) -> None:
     """
     path = Path(path).expanduser()
     _check_target(path, compat)
+    read_tables(adata)
     problems = list(itertools.islice(complaints(adata), MOST_SHOWN + 1))
     if problems:
         more = " There may be more." if len(problems) > MOST_SHOWN else ""

@@ -15,7 +15,7 @@ import scipy.sparse as sp
 from anndata import AnnData
 
 from cellsigil import _keys
-from cellsigil._matrix import Block, read_counts, read_matrix, suggest
+from cellsigil._matrix import Block, read_counts, read_matrix, read_tables, suggest
 from cellsigil.pp._normalize import refuse_backed, row_sums
 
 log = logging.getLogger(__name__)
@@ -82,6 +82,7 @@ def filter_cells(
     Outliers by MAD as in scuttle: McCarthy et al. 2017, Bioinformatics 33:1179.
     """
     refuse_backed(adata)
+    read_tables(adata)
     measures, log_measures = _measure(adata)
     rules = []
     for measure, low, high in (
@@ -139,6 +140,7 @@ def filter_genes(
         As in `filter_cells`.
     """
     refuse_backed(adata)
+    read_tables(adata)
     layer = _keys.COUNTS if _keys.COUNTS in adata.layers else None
     rows = (
         read_matrix(adata, layer, expects="nonnegative")

@@ -12,7 +12,7 @@ import pandas as pd
 from anndata import AnnData
 
 from cellsigil import _keys
-from cellsigil._matrix import read_counts, read_log, suggest
+from cellsigil._matrix import read_counts, read_log, read_tables, suggest
 from cellsigil.pp._hvg_flavors import by_dispersion, by_variance
 
 log = logging.getLogger(__name__)
@@ -91,6 +91,7 @@ def hvg(
     if not 0 < span <= 1:
         msg = f"span={span!r}: a share of the genes above 0 and up to 1 is needed."
         raise ValueError(msg)
+    read_tables(adata)
     label, n_batches = _batches(adata, batch_key)
     names = adata.var_names.astype("str")
     if flavor == "seurat_v3":

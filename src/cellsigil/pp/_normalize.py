@@ -10,7 +10,7 @@ from anndata import AnnData
 
 from cellsigil import _keys
 from cellsigil._core._rows import divide_rows, sum_rows
-from cellsigil._matrix import LARGEST_EXACT, Block, Rows, read_counts
+from cellsigil._matrix import LARGEST_EXACT, Block, Rows, read_counts, read_tables
 
 log = logging.getLogger(__name__)
 
@@ -68,6 +68,7 @@ def normalize(
         )
         raise ValueError(msg)
     refuse_backed(adata)
+    read_tables(adata)
     counts = read_counts(adata, layer)
     totals = row_sums(counts)
     positive = totals[totals > 0]

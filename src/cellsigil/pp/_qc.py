@@ -15,7 +15,7 @@ from anndata import AnnData
 from cellsigil import _keys
 from cellsigil._core._rows import sum_largest, sum_rows, sum_sets
 from cellsigil._files import hdf5_names
-from cellsigil._matrix import Block, read_counts, suggest
+from cellsigil._matrix import Block, read_counts, read_tables, suggest
 
 log = logging.getLogger(__name__)
 
@@ -76,6 +76,7 @@ def qc(
         of the mean and total; per set a boolean column under its name.
     """
     tops = _check_tops(percent_top, adata.n_vars)
+    read_tables(adata)
     members = _members(adata, gene_sets)
     counts = read_counts(adata, layer)
     chosen = {name: mask for name, mask in members.items() if mask.any()}

@@ -16,7 +16,7 @@ import pandas as pd
 
 import cellsigil
 from cellsigil import _keys
-from cellsigil._matrix import suggest
+from cellsigil._matrix import read_tables, suggest
 from cellsigil._signature import SignatureSet
 from cellsigil.sig._card import measure_transfer
 from cellsigil.sig._choose import Choice, Ranking, choose, rank_genes
@@ -99,6 +99,7 @@ def build(
     if not isinstance(n_markers, numbers.Integral) or n_markers < 1:
         msg = f"n_markers={n_markers!r}: a whole number of genes from 1 up is needed; 10 or more are wise."
         raise ValueError(msg)
+    read_tables(adata)
     if not keep_unresolved and (is_open := _left_open(adata, groupby)).any():
         names = ", ".join(repr(str(label)) for label in adata.obs[groupby][is_open].unique())
         msg = (

@@ -37,7 +37,10 @@ def read_graph(adata: AnnData, neighbors_key: str) -> tuple[sp.csr_matrix, dict[
     if key not in adata.obsp:
         msg = f"uns[{neighbors_key!r}] names obsp[{key!r}], which is gone. {WAY_OUT} again."
         raise KeyError(msg)
-    graph = sp.csr_matrix(adata.obsp[key], dtype=np.float64)
+    stored = adata.obsp[key]
+    if hasattr(stored, "compute"):  # opened lazily
+        stored = stored.compute()
+    graph = sp.csr_matrix(stored, dtype=np.float64)
     bad = ~((graph.data >= 0) & np.isfinite(graph.data))
     if bad.any():
         row = np.searchsorted(graph.indptr, np.flatnonzero(bad)[0], side="right") - 1
