@@ -19,9 +19,19 @@ FILES = {  # name of the file: (text, genes, samples, first row)
     "plain.csv": ("Gene,s1,s2\nCD4,100,3\nCD8A,0,60\n", ["CD4", "CD8A"], ["s1", "s2"], [100, 3]),
     "quoted.csv": ('"","s1","s,2"\n"CD4",100,3\n"CD8A",0,60\n', ["CD4", "CD8A"], ["s1", "s,2"], [100, 3]),
     "german.csv": ("gene;s1;s2\nCD4;100,5;3\nCD8A;0;60\n", ["CD4", "CD8A"], ["s1", "s2"], [100.5, 3]),
+    "english.csv": ("gene;s1;s2\nCD4;100.5;3\nCD8A;0;60\n", ["CD4", "CD8A"], ["s1", "s2"], [100.5, 3]),
     "r_corner.txt": ("s1\ts2\nCD4\t100\t3\nCD8A\t0\t60\n", ["CD4", "CD8A"], ["s1", "s2"], [100, 3]),
     "spaces.txt": ("gene s1 s2\nCD4 100 3\nCD8A 0 60\n", ["CD4", "CD8A"], ["s1", "s2"], [100, 3]),
     "crlf.tsv": ("gene\ts1\ts2\r\nCD4\t100\t3\r\nCD8A\t0\t60\r\n", ["CD4", "CD8A"], ["s1", "s2"], [100, 3]),
+    "numbers_as_names.tsv": ("gene\t101\t102\nCD4\t100\t3\nCD8A\t0\t60\n", ["CD4", "CD8A"], ["101", "102"], [100, 3]),
+    "one_number.csv": ("Hugo_Symbol,7\nCD4,100\nCD8A,60\n", ["CD4", "CD8A"], ["7"], [100]),
+    "r_numbers.txt": ("101\t102\nCD4\t100\t3\nCD8A\t0\t60\n", ["CD4", "CD8A"], ["101", "102"], [100, 3]),
+    "old_mac.tsv": ("gene\ts1\ts2\rCD4\t100\t3\rCD8A\t0\t60\r", ["CD4", "CD8A"], ["s1", "s2"], [100, 3]),
+    "marked.tsv": ("\ufeffgene\ts1\ts2\nCD4\t100\t3\nCD8A\t0\t60\n", ["CD4", "CD8A"], ["s1", "s2"], [100, 3]),
+    "tabs_at_ends.tsv": ("gene\ts1\ts2\t\nCD4\t100\t3\t\nCD8A\t0\t60\t\n", ["CD4", "CD8A"], ["s1", "s2"], [100, 3]),
+    "tabs_in_rows.tsv": ("gene\ts1\ts2\nCD4\t100\t3\t\nCD8A\t0\t60\t\n", ["CD4", "CD8A"], ["s1", "s2"], [100, 3]),
+    "blanks.tsv": ("\n# by me\ngene \ts1\t s2\nCD4 \t100 \t3\nCD8A\t0\t60\n", ["CD4", "CD8A"], ["s1", "s2"], [100, 3]),
+    "entrez.tsv": ("id\ts1\ts2\n920\t100\t3\n925\t0\t60\n", ["920", "925"], ["s1", "s2"], [100, 3]),
     "fc.txt": (
         "# Program:featureCounts v2.0.6; Command:\"featureCounts\"\n"
         "Geneid\tChr\tStart\tEnd\tStrand\tLength\t/data/run 1/s1.bam\tout/s2.sorted.bam\n"
@@ -104,6 +114,29 @@ def test_reads_what_every_producer_writes(tmp_path, name):
     assert (table.dtypes == np.float64).all()
 
 
+@pytest.mark.parametrize("encoding", ["utf-16", "utf-8-sig"])
+@pytest.mark.parametrize("packed", [False, True])
+def test_the_bytes_say_how_a_file_is_encoded_not_its_name(tmp_path, encoding, packed):
+    raw = "gene\ts1\nCD4\t100\nCD8A\t60\n".encode(encoding)
+    (tmp_path / "b.txt").write_bytes(gzip.compress(raw) if packed else raw)
+    assert deconv.read_bulk(tmp_path / "b.txt")["s1"].to_dict() == {"CD4": 100, "CD8A": 60}
+
+
+def test_a_header_may_be_long(tmp_path):
+    names = [f"{i:0100d}.bam" for i in range(2000)]
+    rows = [f"{gene}\t" + "\t".join(["100"] * len(names)) for gene in ("CD4", "CD8A")]
+    table = deconv.read_bulk(
+        put(tmp_path, "b.tsv", "\n".join(["gene\t" + "\t".join(names), *rows]))
+    )
+    assert table.shape == (2, 2000)
+
+
+def test_a_file_without_a_header_is_told(tmp_path):
+    with pytest.warns(UserWarning, match=r"no header.*gene 'CD4'.*column2, column3"):
+        table = deconv.read_bulk(put(tmp_path, "b.tsv", "CD4\t100\t3\nCD8A\t0\t60\n"))
+    assert table.loc["CD4"].tolist() == [100, 3]
+
+
 @pytest.mark.parametrize(
     "name", ["gtex.gct.gz", "salmon.merged.gene_counts.tsv", "x.rna_seq.augmented_star_gene_counts.tsv"]
 )  # fmt: skip
@@ -130,6 +163,10 @@ REFUSED = {
     "text.tsv": ("gene\ts1\ts2\nA\t100\t3\nB\t1\tn.d.\n", "column 's2' holds 'n.d.' at gene 'B'"),
     "zero.tsv": ("gene\ts1\ts2\nA\t100\t0\nB\t1\t0\n", "sample 's2' is zero everywhere"),
     "twice.tsv": ("gene\ts1\ts1\nA\t100\t0\nB\t1\t0\n", "sample 's1' twice"),
+    "wide.tsv": ("id\tA\tB\tC\ns1\t100\t0\t3\n", "'B' is zero everywhere.*genes x samples"),
+    "title.tsv": ("My data\ngene\ts1\ts2\nA\t1\t2\n", "first line has 1 fields, the next one 3"),
+    "comma.tsv": ("gene\ts1\nA\t1,5\nB\t3\n", "'1,5' at gene 'A'.*decimal point"),
+    "thousands.tsv": ("gene\ts1\nA\t1,500.5\nB\t3\n", "'1,500.5' at gene 'A'.*decimal point"),
     "empty.tsv": ("", "no table"),
     "header.tsv": ("gene\ts1\n", "no table"),
     "one.tsv": ("gene\nA\nB\n", "one column"),
@@ -151,7 +188,7 @@ def test_refuses_in_one_sentence(tmp_path, name):
 def test_names_a_file_that_is_damaged(tmp_path):
     whole = gzip.compress(b"gene\ts1\nA\t100\n" * 100)
     (tmp_path / "cut.tsv.gz").write_bytes(whole[:-12])
-    with pytest.raises(deconv.BulkError, match="damaged or cut short"):
+    with pytest.raises(deconv.BulkError, match="ends in the middle"):
         deconv.read_bulk(tmp_path / "cut.tsv.gz")
     (tmp_path / "b.xlsx").write_bytes(b"PK\x03\x04")
     with pytest.raises(deconv.BulkError, match="Excel"):

@@ -136,7 +136,7 @@ def test_damaged_gz_and_no_text(table, tmp_path):
         io.ReadError, match=r"b.csv.gz: the compressed file ends in the middle.*again"
     ):
         io.read(tmp_path / "b.csv.gz")
-    (tmp_path / "c.csv").write_bytes(b"\xff\xfe\x81\x00" * 100)
+    (tmp_path / "c.csv").write_bytes(b"\xfd\xfe\x81\x00" * 100)
     with pytest.raises(io.ReadError, match=r"c.csv is no UTF-8 text"):
         io.read(tmp_path / "c.csv")
 

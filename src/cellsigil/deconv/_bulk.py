@@ -12,7 +12,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from cellsigil.deconv._layouts import BulkError, read_table
+from cellsigil.deconv._errors import BulkError
+from cellsigil.deconv._layouts import read_table
 
 log = logging.getLogger(__name__)
 
@@ -106,9 +107,12 @@ def _numbers(table: pd.DataFrame, genes: pd.Index, where: str) -> np.ndarray:
         if not pd.api.types.is_numeric_dtype(column) or pd.api.types.is_complex_dtype(column):
             told = pd.to_numeric(column, errors="coerce").isna() & column.notna()
             bad = int(np.argmax(told.to_numpy())) if told.any() else 0
+            way = "Keep one column of gene names and one column of numbers per sample."
+            if re.fullmatch(r"\s*[\d.]+(,\d+)+(\.\d+)?\s*", str(column.iloc[bad])):
+                way = "Write numbers with a decimal point and without separators of thousands."
             msg = (
                 f"{where}: column {str(name)!r} holds {column.iloc[bad]!r} at gene {genes[bad]!r}, which is no number. "
-                f"Keep one column of gene names and one column of numbers per sample."
+                f"{way}"
             )
             raise BulkError(msg)
     return np.array(table.to_numpy(dtype=np.float64, na_value=np.nan), order="C")
@@ -132,9 +136,10 @@ def _check_values(values: np.ndarray, genes: pd.Index, names: pd.Index, where: s
         )
         raise BulkError(msg)
     if not (positive := (values > 0).any(axis=0)).all():
-        msg = (
-            f"{where}: sample {names[int(np.argmin(positive))]!r} is zero everywhere. Leave it out."
-        )
+        way = "Leave it out."
+        if values.shape[1] > values.shape[0]:
+            way = "The table has more columns than rows; it needs genes x samples."
+        msg = f"{where}: sample {names[int(np.argmin(positive))]!r} is zero everywhere. {way}"
         raise BulkError(msg)
     sums = values.sum(axis=0)
     whole = (np.abs(sums - 1) < 0.01).all() or (np.abs(sums - 100) < 1).all()

@@ -13,7 +13,8 @@ import pandas as pd
 from cellsigil._core._seed import seed_of
 from cellsigil._matrix import suggest
 from cellsigil._signature import SignatureSet
-from cellsigil.deconv._bulk import BulkError, check_bulk, guess_scale, read_bulk
+from cellsigil.deconv._bulk import check_bulk, guess_scale, read_bulk
+from cellsigil.deconv._errors import BulkError
 from cellsigil.deconv._fit import condition_number, fit_table, similar_types
 from cellsigil.deconv._intervals import (
     GENES_ONLY,

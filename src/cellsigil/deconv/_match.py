@@ -9,7 +9,8 @@ import numpy as np
 import pandas as pd
 
 from cellsigil._signature import SignatureSet
-from cellsigil.deconv._bulk import ENSEMBL, SYMBOLS_KEY, BulkError, id_kind, strip_versions
+from cellsigil.deconv._bulk import ENSEMBL, SYMBOLS_KEY, id_kind, strip_versions
+from cellsigil.deconv._errors import BulkError
 from cellsigil.sig import read as read_signature
 
 

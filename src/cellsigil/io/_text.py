@@ -29,11 +29,13 @@ def is_text_table(path: Path) -> bool:
 
 
 def open_text(path: Path) -> TextIO:
-    """Open UTF-8 text (a byte-order mark is skipped); gzip is known by its first bytes, not its name."""
+    """Open UTF-8 text, or UTF-16 with its mark (a spreadsheet's "Unicode text"); gzip is known by its first bytes."""
     with open(path, "rb") as file:
         packed = file.read(2) == b"\x1f\x8b"
     opener = gzip.open if packed else open
-    return opener(path, "rt", encoding="utf-8-sig", newline="")  # type: ignore[operator]
+    with opener(path, "rb") as file:  # type: ignore[operator]
+        marked = file.read(2) in (b"\xff\xfe", b"\xfe\xff")
+    return opener(path, "rt", encoding="utf-16" if marked else "utf-8-sig", newline="")  # type: ignore[operator]
 
 
 def sniff(path: Path) -> Cut:
