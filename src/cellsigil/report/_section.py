@@ -119,7 +119,7 @@ def _column(name: str, values: pd.Series) -> list[str]:
     least = 0.5 * 10.0**-decimals
     out = []
     for value in numbers:
-        if not np.isfinite(value):
+        if not np.isfinite(value) or value == 0:
             out.append(shown(value))
         elif 0 < abs(value) < least:
             out.append(f"{'<' if value > 0 else '>−'}\u202f{10.0**-decimals:.{decimals}f}")
