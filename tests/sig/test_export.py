@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import gzip
 import shutil
 import subprocess
 
@@ -147,6 +148,21 @@ def test_a_foreign_table_is_read_as_it_is(tmp_path):
     np.testing.assert_array_equal(sig.read(path).profiles, [[1, 2], [0, 3]])
 
 
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16"])
+@pytest.mark.parametrize("end", ["\n", "\r\n", "\t\n"])
+@pytest.mark.parametrize("packed", [False, True])
+def test_a_table_may_come_from_any_machine(tmp_path, encoding, end, packed):
+    text = "# LM\nGene symbol\tB, naive\tCD4+ T/NK\n3820\t812.4\t0\n007\t2\t655\n".replace(
+        "\n", end
+    )
+    raw = text.encode(encoding)
+    (tmp_path / "s.txt").write_bytes(gzip.compress(raw) if packed else raw)
+    got = sig.read(tmp_path / "s.txt").profiles
+    assert got.columns.tolist() == ["B, naive", "CD4+ T/NK"]
+    assert got.index.tolist() == ["3820", "007"]
+    np.testing.assert_array_equal(got, [[812.4, 0], [2, 655]])
+
+
 @pytest.mark.parametrize(
     ("text", "says"),
     [
@@ -155,8 +171,12 @@ def test_a_foreign_table_is_read_as_it_is(tmp_path):
         ("g\tA\tB\nX\t1\tinf\n", r"gene 'X' is inf"),
         ("g\tA\tB\nX\t1\thigh\n", r"column 'B' holds text"),
         ("g\tA\tB\nX\t1\t2\nX\t1\t2\n", r"names the gene 'X' twice"),
-        ("", "can't be read as a table"),
-        ("just words\n", "no table of profiles"),
+        ("g\tA\tA\nX\t1\t2\n", r"names the type 'A' twice"),
+        ("g\tA\tB\nX\t1,5\t2\n", r"column 'A' holds text"),
+        ("X\t1\t2\nY\t1\t2\n", r"no header line"),
+        ("", "no table: fewer than two lines"),
+        ("just words\n", "no table"),
+        ("just\nwords\n", "one column only"),
     ],
 )
 def test_bad_tables_are_refused_by_place(tmp_path, text, says):
@@ -179,6 +199,9 @@ def test_other_refusals(plain, tmp_path):
     side = tmp_path / "s.types.tsv"
     side.write_text(side.read_text().replace("T_NK", "T"))
     with pytest.raises(ValueError, match="names other types than the table"):
+        sig.read(tmp_path / "s.tsv")
+    side.write_text(side.read_text().replace("cell_ontology_id", "CL id"))
+    with pytest.raises(ValueError, match="lacks column 'cell_ontology_id'"):
         sig.read(tmp_path / "s.tsv")
 
 

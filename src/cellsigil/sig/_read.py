@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 
 from cellsigil._signature import LAYERS, SignatureSet
+from cellsigil.io._delimited import find_layout, first_lines, parse, read_whole
 from cellsigil.sig._export import types_path
 
 
@@ -65,30 +66,22 @@ def read(path: str | Path) -> SignatureSet:
 
 
 def _read_profiles(path: Path) -> pd.DataFrame:
-    try:
-        head = pd.read_csv(path, sep="\t", nrows=1, header=None, encoding="utf-8-sig")
-        table = pd.read_csv(
-            path,
-            sep="\t" if head.shape[1] > 1 else ",",
-            index_col=0,
-            encoding="utf-8-sig",
-            keep_default_na=False,
-            na_values=[""],
-        )
-    except (OSError, UnicodeDecodeError, pd.errors.ParserError, pd.errors.EmptyDataError) as error:
-        msg = f"{path} can't be read as a table of profiles ({error}). It needs genes x types, tab separated."
-        raise ValueError(msg) from error
-    text = [name for name, kind in table.dtypes.items() if kind.kind not in "iuf"]
-    if not table.shape[1] or not len(table) or text:
-        what = (
-            f"column {text[0]!r} holds text"
-            if text
-            else f"it has {table.shape[0]} x {table.shape[1]} values"
-        )
+    text = read_whole(path)
+    layout = find_layout(path, first_lines(text))
+    if not layout.header:
+        msg = f"{path} has no header line with the names of the types. Add one, its first field 'gene'."
+        raise ValueError(msg)
+    table = parse(path, text, layout, text_columns=())
+    genes, types = table.iloc[:, 0], table.columns[1:]
+    if not types.is_unique:
+        msg = f"{path} names the type {types[types.duplicated()][0]!r} twice. Rename or merge one of the columns."
+        raise ValueError(msg)
+    table = table.iloc[:, 1:].set_axis(pd.Index(genes.str.strip().tolist(), dtype=str), axis=0)
+    held = [name for name, kind in table.dtypes.items() if kind.kind not in "iuf"]
+    if held or not len(table):
+        what = f"column {held[0]!r} holds text" if held else "it has no line of numbers"
         msg = f"{path} is no table of profiles: {what}. It needs genes x types, numbers, tab separated."
         raise ValueError(msg)
-    table.index = pd.Index(table.index.astype(str), name=None)
-    table.columns = table.columns.astype(str)
     if not table.index.is_unique:
         msg = f"{path} names the gene {table.index[table.index.duplicated()][0]!r} twice. Keep one row of each gene."
         raise ValueError(msg)
@@ -107,6 +100,9 @@ def _read_profiles(path: Path) -> pd.DataFrame:
 def _read_types(side: Path, table: pd.DataFrame) -> pd.DataFrame:
     types = pd.read_csv(side, sep="\t", dtype={"label": str, "cell_type": str, "cell_ontology_id": str},
                         keep_default_na=False, na_values={"rna_content": ["NA", ""]})  # fmt: skip
+    if absent := {"label", "cell_type", "cell_ontology_id", "rna_content"} - set(types):
+        msg = f"{side} lacks column {min(absent)!r}. Export the signature anew, or move {side.name} away."
+        raise ValueError(msg)
     if list(types["label"]) != list(table.columns):
         msg = (
             f"{side} names other types than the table beside it ({', '.join(table.columns[:5])}, ...). "
