@@ -110,6 +110,13 @@ def sha256(path: str | Path) -> str:
     return digest.hexdigest()
 
 
+def check_key(key: str) -> None:
+    """Refuse a key that HDF5 can't take: one "/" in it makes the user's own ``write_h5ad`` fail."""
+    if "/" in key:
+        msg = f"key_added={key!r} holds a '/', which .h5ad can't store. Use another name."
+        raise ValueError(msg)
+
+
 def hdf5_names(names: Iterable[str]) -> dict[str, str]:
     """Map each name to one that HDF5 takes as a key ("/" becomes "_"), unique among them all."""
     return _made_unique(

@@ -296,3 +296,10 @@ def test_a_reference_is_refused_where_it_means_nothing():
     scaled.X = scaled.X * 3
     with pytest.raises(ValueError, match="per 10,000"):
         score_cells(scaled, SIGNED, reference=make_reference(adata))
+
+
+def test_refuses_what_is_no_reference():
+    with pytest.raises(TypeError, match=r"reference is a str.*sig\.read"):
+        score_cells(make(), {"one": ["g0", "g1", "g2"]}, reference="set.h5ad")
+    with pytest.raises(ValueError, match="rng=-1"):
+        score_cells(make(), {"one": ["g0", "g1", "g2"]}, rng=-1)

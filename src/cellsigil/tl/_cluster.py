@@ -14,6 +14,7 @@ from anndata import AnnData
 
 from cellsigil import _keys
 from cellsigil._core._seed import seed_of
+from cellsigil._files import check_key
 from cellsigil._matrix import suggest
 from cellsigil.tl._graph import read_graph
 
@@ -80,6 +81,7 @@ def cluster(
     if not isinstance(n_iterations, numbers.Integral) or (n_iterations < 1 and n_iterations != -1):
         msg = f"n_iterations={n_iterations!r}: a whole number of 1 or more is needed, or -1 for as many as it takes."
         raise ValueError(msg)
+    check_key(key_added)
     seed = seed_of(rng)
     edges, weights = _edges(read_graph(adata, neighbors_key)[0])
     labels, modularity = np.arange(adata.n_obs), float("nan")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from collections.abc import Hashable
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -35,7 +36,7 @@ def read_groups(adata: Any, key: str, *, argument: str = "groupby", at_least: in
     ValueError
         A column of fractions, or fewer than ``at_least`` groups.
     """
-    if key not in adata.obs.columns:
+    if not isinstance(key, Hashable) or key not in adata.obs.columns:
         msg = f"{argument}={key!r} is no column of adata.obs. {suggest(key, adata.obs.columns)}"
         raise KeyError(msg)
     column = adata.obs[key]

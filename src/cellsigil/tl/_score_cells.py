@@ -11,7 +11,8 @@ import scipy.sparse as sp
 
 from cellsigil import _keys
 from cellsigil._core._scores import add_fixed, fixed_scale, project_rows
-from cellsigil._files import hdf5_names
+from cellsigil._core._seed import seed_of
+from cellsigil._files import check_key, hdf5_names
 from cellsigil._matrix import Block, Rows, read_log, read_matrix, suggest
 from cellsigil._signature import SignatureSet
 from cellsigil.tl._groups import read_genes
@@ -66,8 +67,10 @@ def score_cells(
 
     Raises
     ------
+    TypeError
+        ``reference`` is no SignatureSet, or signatures are in no form that can be read.
     ValueError
-        No such method, nothing found, a value that is NaN, or values of the wrong scale.
+        No such method, nothing found, a value that is NaN, values of the wrong scale, or ``rng`` is no seed.
     """
     if method not in METHODS:
         msg = f"There is no method {method!r}. {suggest(method, METHODS)}"
@@ -76,9 +79,11 @@ def score_cells(
     if reference is not None and not how.takes_reference:
         msg = f"Method {method!r} takes no reference. Use 'ans' or 'zmean', or leave reference out."
         raise ValueError(msg)
-    if "/" in key_added:
-        msg = f"key_added={key_added!r} holds a '/', which .h5ad can't store. Use another name."
-        raise ValueError(msg)
+    if reference is not None and not isinstance(reference, SignatureSet):
+        msg = f"reference is a {type(reference).__name__}; a SignatureSet is needed: cellsigil.sig.read(path)."
+        raise TypeError(msg)
+    check_key(key_added)
+    seed = seed_of(rng)
     sets = read_signatures(signatures)
     if not adata.n_obs:
         msg = "adata has no cells. Was everything filtered out?"
@@ -92,7 +97,6 @@ def score_cells(
         var=adata.var,
         present=None if reference is None else genes.present,
     )
-    seed = int(rng.integers(2**31)) if isinstance(rng, np.random.Generator) else int(rng)
     plan = how.prepare(indexed, genes, seed)
     plan = plan._replace(weights=_onto(plan.weights, genes.names, adata.var_names))
     scores = np.concatenate(list(rows.map(lambda block, _: apply(plan, block))))

@@ -13,6 +13,7 @@ from anndata import AnnData
 from cellsigil import _keys
 from cellsigil._core._layout import fit_curve, layout
 from cellsigil._core._seed import seed_of
+from cellsigil._files import check_key
 from cellsigil._matrix import suggest
 from cellsigil.tl._graph import read_graph
 
@@ -83,6 +84,7 @@ def umap(
     if method not in ("cellsigil", "umap-learn"):
         msg = f"method={method!r} is not known. {suggest(method, ('cellsigil', 'umap-learn'))}"
         raise ValueError(msg)
+    check_key(key_added or _keys.UMAP)
     seed = seed_of(rng)
     graph, made_from = read_graph(adata, neighbors_key)
     rounds = int(n_epochs or (500 if adata.n_obs <= 10_000 else 200))
