@@ -385,3 +385,15 @@ def test_benjamini_hochberg_leaves_out_nan():
         assert np.isnan(own[~tested]).all()
     tiny = log10_benjamini_hochberg(np.array([[-400.0, -1000.0, -2.0]]))
     np.testing.assert_allclose(tiny, [[-400 + np.log10(1.5), -1000 + np.log10(3), -2.0]])
+
+
+def test_no_blocked_test_without_a_sample_to_test_in(adata):
+    adata.obs["own"] = (adata.obs["type"].astype(str) + adata.obs["donor"]).astype("category")
+    with pytest.warns(UserWarning, match="pooled AUC"):
+        table = tl.markers(adata, "type", sample_key="own")
+    assert table["z_blocked"].isna().all()
+    assert table["log10_p_blocked"].isna().all()
+    with pytest.raises(ValueError, match="holds a '/'"):
+        tl.markers(adata, "type", key_added="T/NK")
+    with pytest.raises(KeyError, match="no column of adata.obs"):
+        tl.markers(adata, ["type"])

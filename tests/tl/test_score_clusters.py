@@ -12,7 +12,7 @@ from cellsigil.tl import group_stats, score_clusters
 
 N_GENES = 400
 COLUMNS = ["group", "signature", "effect", "z", "p", "padj", "p_from", "vif", "p_vif"]
-COLUMNS += ["n_genes", "n_samples_support"]
+COLUMNS += ["n_genes", "n_samples_support", "seed"]
 
 
 def make(n_cells=300, seed=0, shift=1.5):
@@ -190,3 +190,25 @@ def test_inflation_is_one_plus_the_mean_correlation():
     correlation = rest.corr().to_numpy()
     mean = correlation[~np.eye(7, dtype=bool)].mean()
     assert found[0] == pytest.approx(max(1 + 6 * mean, 1.0), rel=1e-6)
+
+
+def test_a_group_spread_thin_over_samples_is_scored_on_pooled_cells():
+    adata = make()
+    adata.obs["donor"] = [
+        f"d{i // 3 % 50}" for i in range(adata.n_obs)
+    ]  # 2 cells of each group a donor
+    with pytest.warns(UserWarning, match=r"3 cells of 'a', 'b', 'c'.*pooled AUC"):
+        thin = score_clusters(adata, MARKERS, "group", sample_key="donor")
+    pooled = score_clusters(adata, MARKERS, "group")
+    pd.testing.assert_series_equal(thin["effect"], pooled["effect"])
+    assert (thin["p"] == pooled["p"]).all()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [({"key_added": "T/NK"}, "holds a '/'"), ({"rng": -1}, "rng=-1"), ({"rng": None}, "rng=None")],
+)
+def test_refuses_keys_and_seeds_that_can_not_be(arguments, sentence):
+    with pytest.raises(ValueError, match=sentence):
+        score_clusters(make(), MARKERS, "group", **arguments)
+    assert (score_clusters(make(), MARKERS, "group", rng=5)["seed"] == 5).all()

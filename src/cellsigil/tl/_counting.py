@@ -162,8 +162,9 @@ def _van_elteren(u: np.ndarray, n: np.ndarray, other: np.ndarray, ties: np.ndarr
     away = np.where(usable, (u - n * other / 2) / (total + 1), 0.0).sum(axis=2)
     variance = n * other * (total + 1) / 12 * (1 - ties[:, None, :] / (total**3 - total))
     spread = np.where(usable, variance / (total + 1) ** 2, 0.0).sum(axis=2)
-    z = np.where((away == 0) & (spread >= 0), 0.0, away / np.sqrt(spread))
-    return np.where(n.sum(axis=1) < 2, np.nan, z).T
+    z = np.where(away == 0, 0.0, away / np.sqrt(spread))
+    tested = usable.any(axis=1) & (n.sum(axis=1) >= 2)
+    return np.where(tested, z, np.nan).T
 
 
 def count_against(

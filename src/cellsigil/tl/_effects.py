@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from typing import NamedTuple
 
 import numpy as np
@@ -93,6 +94,23 @@ def cohen_d(one: Arm, two: Arm) -> np.ndarray:
         d = (one.mean - two.mean) / np.sqrt((one.var + two.var) / 2)
         equal = (one.mean == two.mean) & np.isfinite(one.var) & np.isfinite(two.var)
     return np.where(equal, 0.0, d)
+
+
+def blocked_or_pooled(blocked: np.ndarray, pooled: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return the blocked values, the pooled ones for groups that no sample has enough cells of, and which those are."""
+    alone = np.isnan(blocked).all(axis=1) & ~np.isnan(pooled).all(axis=1)
+    return np.where(alone[:, None], pooled, blocked), alone
+
+
+def warn_pooled(stats: GroupStats, alone: np.ndarray, stacklevel: int) -> None:
+    """Warn of groups whose pooled AUC had to do."""
+    if alone.any():
+        names = ", ".join(repr(stats.groups[g]) for g in np.flatnonzero(alone))
+        msg = (
+            f"No sample of obs[{stats.sample_key!r}] has 3 cells of {names} and 3 to compare them with: "
+            f"their pooled AUC is used instead, which mixes samples."
+        )
+        warnings.warn(msg, UserWarning, stacklevel=stacklevel + 1)
 
 
 def cosg(arm: Arm) -> np.ndarray:

@@ -10,6 +10,7 @@ from typing import Any, Literal, get_args
 import numpy as np
 import pandas as pd
 
+from cellsigil._files import check_key
 from cellsigil._keys import RANK_GENES_GROUPS
 from cellsigil._matrix import suggest
 from cellsigil.tl import _effects
@@ -90,7 +91,7 @@ def markers(
         No such column, layer, group or reference.
     ValueError
         The values are no log-normalised expression, gene names are not unique, there is one group only,
-        or ``stats`` are of something else.
+        ``stats`` are of something else, or ``key_added`` holds a "/".
 
     Sets
     ----
@@ -104,6 +105,7 @@ def markers(
     Yanai I et al. (2005), Bioinformatics 21:650 (tau).
     """
     _check_rank_by(rank_by, sample_key)
+    check_key(key_added)
     stats = stats_for(
         adata, groupby, sample_key=sample_key, layer=layer, stats=stats, memory_budget=memory_budget
     )
@@ -249,8 +251,11 @@ def _rank(
     columns: dict[str, np.ndarray], rank_by: str, stats: GroupStats, rows: list[int]
 ) -> np.ndarray:
     """Return the rank of each gene in each group (G, genes), 1 = best, NaN where there is no score."""
-    auc = _blocked_or_pooled(columns, "auc", stats, rows)
-    cosg = _blocked_or_pooled(columns, "cosg", stats, rows)
+    auc, alone = _effects.blocked_or_pooled(
+        columns.get("auc_blocked", columns["auc"]), columns["auc"]
+    )
+    cosg = np.where(alone[:, None], columns["cosg"], columns.get("cosg_blocked", columns["cosg"]))
+    _effects.warn_pooled(stats, alone & np.isin(np.arange(alone.size), rows), stacklevel=3)
     if rank_by == "balanced":
         score = -_places(auc) - _places(cosg)
     elif rank_by == "specific" and "auc_min" in columns:
@@ -267,25 +272,6 @@ def _rank(
         order = np.lexsort((by_name, -score[g]))
         out[g, order] = np.arange(1, order.size + 1)
     return np.where(np.isnan(score), np.nan, out)
-
-
-def _blocked_or_pooled(
-    columns: dict[str, np.ndarray], name: str, stats: GroupStats, rows: list[int]
-) -> np.ndarray:
-    """Return the blocked column; a group that no sample holds enough cells of keeps the pooled one."""
-    if f"{name}_blocked" not in columns:
-        return columns[name]
-    blocked = columns[f"{name}_blocked"]
-    absent = np.isnan(blocked).all(axis=1)
-    pooled = absent & ~np.isnan(columns[name]).all(axis=1)
-    if name == "auc" and pooled[rows].any():
-        names = ", ".join(repr(stats.groups[g]) for g in rows if pooled[g])
-        msg = (
-            f"No sample of obs[{stats.sample_key!r}] has 3 cells of {names} and 3 to compare them with: "
-            f"ranked by the pooled AUC instead, which mixes samples."
-        )
-        warnings.warn(msg, UserWarning, stacklevel=4)
-    return np.where(pooled[:, None], columns[name], blocked)
 
 
 def _places(score: np.ndarray) -> np.ndarray:

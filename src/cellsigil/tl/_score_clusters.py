@@ -10,6 +10,9 @@ import numpy as np
 import pandas as pd
 
 from cellsigil import _keys
+from cellsigil._core._seed import seed_of
+from cellsigil._files import check_key
+from cellsigil.tl._effects import blocked_or_pooled, warn_pooled
 from cellsigil.tl._groups import read_genes
 from cellsigil.tl._inflation import inflations, shares_of
 from cellsigil.tl._signatures import IndexedSet, index_sets, read_signatures, warn_few
@@ -45,7 +48,8 @@ def score_clusters(
     groupby
         Column of obs with the clusters.
     sample_key
-        Column of obs with the samples: AUCs are then blocked by sample.
+        Column of obs with the samples: AUCs are then blocked by sample, but for a group that no sample has 3
+        cells of (a warning says which).
     layer
         Layer with the values; X otherwise.
     stats
@@ -61,7 +65,7 @@ def score_clusters(
     ``effect``, the weighted mean of the signature genes' AUC in the cluster against the rest (1 - AUC for down
     genes): 0.5 says nothing, rank by this; ``z`` and ``p`` against random sets matched in expression, ``padj``
     (Benjamini-Hochberg over all rows), ``p_from`` ("draws", or "tail" where too few draws went beyond);
-    ``n_genes`` found, ``n_samples_support``, the samples in which the effect is above 0.5.
+    ``n_genes`` found, ``n_samples_support``, the samples in which the effect is above 0.5; ``seed``.
 
     The test is competitive: a set of genes is compared with random sets of the same expression. Genes of a real set
     go up and down together, so that its effect varies more than that of random ones and p is too small: ``vif`` is
@@ -81,18 +85,20 @@ def score_clusters(
     Raises
     ------
     ValueError
-        Nothing found, ``stats`` of other groups or genes, or values of the wrong scale.
+        Nothing found, ``stats`` of other groups or genes, values of the wrong scale, or ``rng`` is no seed.
     """
     from scipy.special import ndtr
 
+    check_key(key_added)
+    seed = seed_of(rng)
     indexed = index_sets(read_signatures(signatures), read_genes(adata), var=adata.var)
     stats = stats_for(adata, groupby, sample_key=sample_key, layer=layer, stats=stats)
     warn_few(indexed, LEAST)
-    seed = int(rng.integers(2**31)) if isinstance(rng, np.random.Generator) else int(rng)
     table = score_table(stats, indexed, seed=seed, least=LEAST)
     inflation = dict(zip((s.name for s in indexed), inflations(adata, stats, indexed)))
     table.insert(7, "vif", table["signature"].map(inflation))
     table.insert(8, "p_vif", ndtr(-table["z"] / np.sqrt(table["vif"])))
+    table["seed"] = seed
     adata.uns[key_added] = table.copy()
     log.info("scored %d groups for %d signatures", len(stats.groups), len(indexed))
     return table
@@ -102,7 +108,9 @@ def score_table(
     stats: GroupStats, indexed: list[IndexedSet], *, seed: int, least: int
 ) -> pd.DataFrame:
     """Return the table of `score_clusters`; signatures with fewer than ``least`` genes found are NaN."""
-    table = pd.concat([_score_one(stats, s, seed, least) for s in indexed], ignore_index=True)
+    auc, alone = blocked_or_pooled(stats.auc_blocked, stats.auc)
+    warn_pooled(stats, alone, stacklevel=3)
+    table = pd.concat([_score_one(stats, auc, s, seed, least) for s in indexed], ignore_index=True)
     order = {name: place for place, name in enumerate(stats.groups)}
     table = table.iloc[table["group"].map(order).argsort(kind="stable")].reset_index(drop=True)
     table.insert(5, "padj", adjust(table["p"].to_numpy()))
@@ -127,7 +135,9 @@ def adjust(p: np.ndarray) -> np.ndarray:
     return out
 
 
-def _score_one(stats: GroupStats, s: IndexedSet, seed: int, least: int) -> pd.DataFrame:
+def _score_one(
+    stats: GroupStats, auc: np.ndarray, s: IndexedSet, seed: int, least: int
+) -> pd.DataFrame:
     n_groups = len(stats.groups)
     table = pd.DataFrame({"group": stats.groups, "signature": s.name})
     table[["effect", "z", "p"]] = np.nan
@@ -135,14 +145,12 @@ def _score_one(stats: GroupStats, s: IndexedSet, seed: int, least: int) -> pd.Da
     table["n_genes"] = s.n_found
     support = np.zeros(n_groups, np.int64)
     if s.n_found >= least:
-        table["effect"] = effect = effects(s, stats.auc_blocked)
+        table["effect"] = effect = effects(s, auc)
         support = (effects(s, stats.auc_sample) > 0.5).sum(axis=1)
         # The draws of a signature hang on its name alone: the same for all groups, whatever else is scored.
         draw = np.random.default_rng([seed, zlib.crc32(s.name.encode())])
         windows = matched_windows(stats, s)
-        p, z, from_tail = _against_random(
-            stats.auc_blocked - 0.5, effect - 0.5, windows, shares_of(s), draw
-        )
+        p, z, from_tail = _against_random(auc - 0.5, effect - 0.5, windows, shares_of(s), draw)
         table["p"], table["z"] = p, z
         table["p_from"] = np.where(np.isnan(p), "none", np.where(from_tail, "tail", "draws"))
     table["n_samples_support"] = support
