@@ -133,15 +133,47 @@ def test_integer_clusters_and_genes_that_are_missing():
         ({"margin": float("nan")}, "out of range"),
         ({"key_added": "a/b"}, "holds a '/'"),
         ({"key_added": "leiden"}, "the column of the clusters too"),
+        ({"key_added": "x", "groupby": "x_ontology_term_id"}, "the column of the clusters too"),
     ],
 )
 def test_says_what_is_wrong(arguments, sentence):
-    with pytest.raises(ValueError, match=sentence):
-        annotate(make(), TREE, "leiden", **arguments)
     adata = make()
+    adata.obs["x_ontology_term_id"] = adata.obs["leiden"]
+    with pytest.raises(ValueError, match=sentence):
+        annotate(adata, TREE, **{"groupby": "leiden"} | arguments)
+    low = Hierarchy("low", {"A": Node("A", "", "", {"none": ""}, {"g0": ""})})
+    with pytest.raises(ValueError, match="only some that are low"):
+        annotate(adata, low, "leiden")
     adata.var_names = [f"ENSG{i:011d}" for i in range(150)]
     with pytest.raises(ValueError, match="Ensembl ids"):
         annotate(adata, "immune", "leiden")
+
+
+def test_a_lone_cluster_of_a_mixed_type_keeps_its_name():
+    def node(name, parent, *genes, mixed=False):
+        return Node(name, parent, "", dict.fromkeys(genes, ""), mixed=mixed)
+
+    nodes = [node("T", "", "g0", "g1", "g2", mixed=True), node("B", "", "g7", "g8", mixed=True)]
+    nodes += [node("CD4", "T", "g3", "g4"), node("CD8", "T", "g5", "g6")]
+    nodes += [node("naive", "B", "g9"), node("memory", "B", "g20")]
+    tree = Hierarchy("mixed", {one.name: one for one in nodes})
+    table = annotate(make(), tree, "leiden").set_index("group")
+    assert table.loc["b", "label"] == "B"
+    assert table.loc["b", "below"] == "naive"
+    assert table.loc["b", "margin_below"] > 0.03
+    assert table.loc[["cd4", "cd8"], "label"].tolist() == ["CD4", "CD8"]
+    plain = {one.name: one for one in nodes} | {"B": node("B", "", "g7", "g8")}
+    table = annotate(make(), Hierarchy("plain", plain), "leiden").set_index("group")
+    assert table.loc["b", "label"] == "naive"
+
+
+def test_a_cluster_spread_thin_over_samples_is_named():
+    adata = make()
+    adata.obs["donor"] = [f"d{i % 20}" for i in range(adata.n_obs)]  # 2 cells of each group a donor
+    adata.obs["donor"] = adata.obs["donor"].where(adata.obs["leiden"] == "b", "d0")
+    with pytest.warns(UserWarning, match="3 cells of 'b'"):
+        table = annotate(adata, TREE, "leiden", sample_key="donor").set_index("group")
+    assert table.loc["b", "label"] == "B"
 
 
 def test_names_sorted_and_published_cells(shared):
@@ -168,6 +200,7 @@ def test_names_sorted_and_published_cells(shared):
         table = annotate(adata, tree, key, key_added="found").set_index("group")
         for group, name in types.items():
             assert name in table.loc[group, "path"].split(" > "), (file, group, table.loc[group])
+        assert "B cell" in set(table["label"])  # one cluster of naive and memory cells
 
 
 def test_pbmc3k_on_the_whole_path(pbmc3k):

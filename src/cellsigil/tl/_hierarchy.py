@@ -21,13 +21,17 @@ SHIPPED = resources.files("cellsigil.tl") / "hierarchies"
 
 @dataclass(frozen=True)
 class Node:
-    """A cell type: its markers (gene -> source key), its parent ("" at the top) and Cell Ontology id."""
+    """A cell type: its markers (gene -> source key), its parent ("" at the top) and Cell Ontology id.
+
+    ``mixed``: its children live side by side in most samples, so that a lone cluster of it holds all of them.
+    """
 
     name: str
     parent: str = ""
     cl: str = ""
     up: dict[str, str] = field(default_factory=dict)
     down: dict[str, str] = field(default_factory=dict)
+    mixed: bool = False
 
 
 @dataclass(frozen=True)
@@ -127,16 +131,23 @@ def _from_toml(text: str, name: str) -> Hierarchy:
         raise ValueError(msg) from error
     nodes: dict[str, Node] = {}
     for entry in held.get("node", []):
-        unknown = set(entry) - {"name", "cl", "parent", "up", "down"}
+        unknown = set(entry) - {"name", "cl", "parent", "up", "down", "mixed"}
         if unknown or "name" not in entry or not entry.get("up"):
-            msg = f"{name}: every [[node]] needs name and up, and may have cl, parent and down; found {sorted(entry)}."
+            msg = (
+                f"{name}: every [[node]] needs name and up, and may have cl, parent, down and mixed; "
+                f"found {sorted(entry)}."
+            )
             raise ValueError(msg)
         if entry["name"] in nodes:
             msg = f"{name} names {entry['name']!r} twice."
             raise ValueError(msg)
         sides = {side: _marker_sources(entry.get(side, {})) for side in ("up", "down")}
         nodes[entry["name"]] = Node(
-            entry["name"], entry.get("parent", ""), entry.get("cl", ""), **sides
+            entry["name"],
+            entry.get("parent", ""),
+            entry.get("cl", ""),
+            **sides,
+            mixed=entry.get("mixed", False),
         )
     if not nodes:
         msg = f"{name} has no [[node]]."
