@@ -51,11 +51,13 @@ def signature(signature: SignatureSet, *, n: int | None = None, ax: Axes | None 
     drawn, genes = level[order].T, profiles.index[order]
     n_types, n_genes = drawn.shape
     widest = min(40, max(len(str(name)) for name in profiles.columns))
-    room = 9.2 if n_genes > NAMED_GENES else max(2.4, 0.17 * n_genes)
-    ax = _style.axes(ax, 1.1 + 0.072 * widest + room, 0.9 + 0.25 * n_types)
+    named = n_genes <= NAMED_GENES
+    room = max(2.4, 0.17 * n_genes) if named else 9.2
+    below = 0.06 * min(40, max(len(str(gene)) for gene in genes)) if named else 0.4
+    ax = _style.axes(ax, 1.1 + 0.072 * widest + room, 0.5 + below + 0.25 * n_types)
     mesh = _style.heat(ax, drawn, cmap="Blues", vmin=np.log10(FLOOR), vmax=max(2.0, drawn.max()))
     _style.name_cells(ax, "y", profiles.columns, size=8.5)
-    if n_genes <= NAMED_GENES:
+    if named:
         _style.name_cells(ax, "x", genes, size=7.5)
     else:
         ax.set_xticks([])

@@ -151,9 +151,10 @@ def name_ticks(
     texts = [shown(name, longest) for name in names]
     kind = ax.xaxis if axis == "x" else ax.yaxis
     kind.set_ticks(first + np.arange(len(texts)), texts)
+    long = max(map(len, texts), default=0) > 2
     for label in kind.get_ticklabels():
         label.set(size=size, color=INK)
-        if axis == "x":
+        if axis == "x" and long:
             label.set(rotation=90, ha="right", va="center", rotation_mode="anchor")
 
 
