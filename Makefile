@@ -23,7 +23,7 @@ lint: $(VENV)/.dev
 
 # Kernels run as plain Python: what numba compiles must also be right where it does not compile.
 kernels-as-python: $(VENV)/.tested
-	NUMBA_DISABLE_JIT=1 $(RUN) -m pytest tests/_core
+	NUMBA_DISABLE_JIT=1 $(RUN) -m pytest -n 2 tests -k "_core or test_matrix or naive or means"
 
 tutorials: $(VENV)/.tested
 	$(RUN) tutorials/execute.py
