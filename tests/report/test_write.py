@@ -9,6 +9,7 @@ import pandas as pd
 import pytest
 
 import cellsigil as cs
+from cellsigil.report._collect import _limits
 
 SCRIPT = "<script>alert(1)</script>"
 ANCHORS = (
@@ -170,6 +171,28 @@ def test_labels_that_are_independent_need_no_caution(analysis, tmp_path):
     cs.tl.markers(adata, "leiden", labels_independent=True)
     text = cs.report.write(adata, tmp_path / "r.html", tables=False).read_text(encoding="utf-8")
     assert "circular" not in text
+
+
+def test_auc_against_the_rest_is_not_shown_for_another_reference(analysis, tmp_path):
+    adata = analysis.adata.copy()
+    cs.tl.markers(adata, "leiden", reference="0")
+    page = Page(cs.report.write(adata, tmp_path / "r.html"))
+    assert "of every cluster against 0." in page["markers"]
+    assert "AUC" not in table(tmp_path / "r.html", "top_markers")
+
+
+def test_limits_of_all_cells_are_drawn_where_they_are_near():
+    adata = ad.AnnData(
+        np.ones((2, 1)), pd.DataFrame({"total_counts": [100, 200]}, index=["a", "b"])
+    )
+    rules = [
+        {"measure": "total_counts", "limit": 80.0, "sample": None},
+        {"measure": "log1p_total_counts", "limit": np.log1p(250), "sample": None},
+        {"measure": "total_counts", "limit": 9.0, "sample": None},
+        {"measure": "total_counts", "limit": 120.0, "sample": "d1"},
+    ]
+    near = _limits(adata, [{"rules": rules}], ["total_counts"])
+    assert near["total_counts"] == pytest.approx([80, 250])
 
 
 def test_what_was_not_run_names_its_call(tmp_path):

@@ -20,6 +20,7 @@ QC = {
     "total_counts": "molecules per cell",
     "pct_counts_mt": "mitochondrial counts (%)",
 }
+MEASURES = {**QC, "n_cells_by_counts": "cells with the gene"}
 
 
 @dataclass(frozen=True)
@@ -104,9 +105,14 @@ def qc(source: Source) -> Section:
     by_sample = len(source.names(_keys.SAMPLE)) > 1
     section.pictures.append(
         picture(
-            lambda: pl.qc(adata, sample_key=_keys.SAMPLE if by_sample else None),
+            lambda: pl.qc(
+                adata,
+                sample_key=_keys.SAMPLE if by_sample else None,
+                thresholds=_limits(adata, cells, there),
+            ),
             f"Distribution of {', '.join(QC[key] for key in there)}"
-            + (", by sample." if by_sample else "."),
+            + (", by sample" if by_sample else "")
+            + (". Dashed: limits of the filters for all cells." if cells else "."),
         )
     )
     if steps:
@@ -133,9 +139,26 @@ def _filter_steps(adata: AnnData) -> list[dict[str, Any]]:
         return []
 
 
-def _measure(name: str) -> str:
-    plain = str(name).removeprefix("log1p_")
-    return {**QC, "n_cells_by_counts": "cells with the gene"}.get(plain, plain)
+def _limits(
+    adata: AnnData, steps: list[dict[str, Any]], measures: list[str]
+) -> dict[str, list[float | None]]:
+    """Return the limits that held for all cells, where they lie close enough to the cells to be drawn."""
+    out: dict[str, list[float | None]] = {name: [] for name in measures}
+    for rule in (rule for step in steps for rule in step["rules"] if rule["sample"] is None):
+        name, limit = _rule_limit(rule)
+        if name in out:
+            values = adata.obs[name].to_numpy(dtype=float)
+            if np.nanmin(values) / 2 <= limit <= 1.5 * np.nanmax(values):
+                out[name].append(limit)
+    return out
+
+
+def _rule_limit(rule: dict[str, Any]) -> tuple[str, float]:
+    """Return what a rule measured and its limit, both off the log scale."""
+    name, limit = str(rule["measure"]), float(rule["limit"])
+    if name.startswith("log1p_"):
+        return name.removeprefix("log1p_"), float(np.expm1(limit))
+    return name, limit
 
 
 def _filter_tables(steps: list[dict[str, Any]]) -> list[Table]:
@@ -149,12 +172,10 @@ def _filter_tables(steps: list[dict[str, Any]]) -> list[Table]:
             }
         )  # fmt: skip
         for rule in step["rules"]:
-            limit = float(rule["limit"])
-            if str(rule["measure"]).startswith("log1p_"):
-                limit = float(np.expm1(limit))
+            name, limit = _rule_limit(rule)
             rules.append(
                 {
-                    "step": i, "measure": _measure(rule["measure"]),
+                    "step": i, "measure": MEASURES.get(name, name),
                     "removes": "below" if rule["side"] == "low" else "above", "limit": limit,
                     "sample": rule["sample"] or "all", "deviations": rule["n_mads"] or np.nan,
                     "removed on its own": rule["removed"],

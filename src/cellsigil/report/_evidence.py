@@ -62,9 +62,12 @@ def markers(source: Source) -> Section:
         return section
     key = source.cluster_key
     table = _top(source, entry, key)
+    against = _reference(entry)
     section.sentence = (
         f"The {TOP} best genes of every cluster against all other cells. AUC is the chance that a cell of the "
-        "cluster has more of the gene than another cell: 0.5 is none, 1 is always."
+        "cluster has more of the gene than another cell: 0.5 says nothing, 1 is always."
+        if not against
+        else f"The {TOP} best genes of every cluster against {against}."
     )
     if not _own(entry).get("labels_independent"):
         section.cautions.append(CIRCULAR)
@@ -84,6 +87,12 @@ def _own(entry: dict[str, Any]) -> dict[str, Any]:
         return dict(json.loads(str(entry["cellsigil"])))
     except (KeyError, ValueError, TypeError):
         return {}
+
+
+def _reference(entry: dict[str, Any]) -> str:
+    """Return the group that the others were compared with, "" for all other cells."""
+    name = str(entry.get("params", {}).get("reference", "rest"))
+    return "" if name == "rest" else name
 
 
 def _top(source: Source, entry: dict[str, Any], key: str) -> pd.DataFrame:
@@ -106,7 +115,8 @@ def _top(source: Source, entry: dict[str, Any], key: str) -> pd.DataFrame:
     adata = source.adata
     genes = pd.Index(table["gene"].unique())
     genes = genes[genes.isin(adata.var_names)]
-    if key not in adata.obs or not len(genes) or not adata.var_names.is_unique:
+    told = key in adata.obs and len(genes) and adata.var_names.is_unique
+    if not told or _reference(entry):  # AUC and shares below are against all other cells
         return table.dropna(axis=1, how="all")
     own = _own(entry)
     sample_key = own.get("sample_key") if own.get("sample_key") in adata.obs else None

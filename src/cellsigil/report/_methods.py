@@ -35,7 +35,7 @@ WORDS: tuple[tuple[str, str, tuple[str, ...]], ...] = (
     ),
     (
         "markers",
-        "Genes were ranked for every cluster against all other cells by the AUC (the Mann-Whitney U divided by the "
+        "Genes were compared between every cluster and all other cells by the AUC (the Mann-Whitney U divided by the "
         "number of pairs of cells, ties at their mid-rank). Where there are several samples, the AUC is taken within "
         "samples and averaged, so that a difference between samples does not pass for one between clusters. The fold "
         "change is log2 of (mean + 1) / (mean + 1) of counts per 10,000.",
@@ -83,8 +83,8 @@ def methods(source: Source) -> Section:
     there = {
         "qc": _keys.QC_FILTER in adata.uns,
         "norm": _keys.SIZE_FACTOR in adata.obs and _keys.HVG in adata.var,
-        "cluster": _keys.LEIDEN in adata.obs,
-        "markers": _keys.RANK_GENES_GROUPS in adata.uns,
+        "cluster": _keys.LEIDEN in adata.obs and _keys.X_UMAP in adata.obsm,
+        "markers": "cellsigil" in adata.uns.get(_keys.RANK_GENES_GROUPS, ()),
         "annotate": _keys.ANNOTATE in adata.uns,
         "scores": _keys.SCORE_CLUSTERS in adata.uns,
         "signature": source.signature is not None,
