@@ -773,6 +773,100 @@ def test_b16_excel_formula(logs, tmp_path, evil):
     assert set(cs.sig.read(tmp_path / "set.tsv").types) == {evil, "k1", "k2"}
 
 
+# --- odd but plausible: what a user meets beside the probes --------------------------------------
+
+
+@pytest.mark.parametrize("given", ["cells.h5ad", Path("cells.h5ad"), pd.DataFrame(), np.eye(3)])
+def test_what_is_no_anndata_is_refused(given):
+    calls = [
+        cs.pp.qc, cs.pp.filter_cells, cs.pp.filter_genes, cs.pp.normalize, cs.pp.hvg, cs.pp.pca,
+        cs.pp.neighbors, cs.tl.cluster, cs.tl.umap,
+        lambda a: cs.tl.group_stats(a, "type"), lambda a: cs.tl.markers(a, "type"),
+        lambda a: cs.tl.score_clusters(a, SETS, "type"), lambda a: cs.sig.build(a, "type"),
+        lambda a: cs.tl.score_cells(a, SETS),
+    ]  # fmt: skip
+    kind = type(given).__name__
+    way_out = r"io.read\(path\)" if isinstance(given, str | Path) else r"anndata.AnnData\("
+    for call in calls:
+        with pytest.raises(
+            TypeError, match=rf"An AnnData is needed, and this is a {kind}.*{way_out}"
+        ):
+            call(given)
+
+
+def test_scaled_x_with_logs_in_raw_as_tutorials_leave_it(logs, tmp_path):
+    expected = markers(logs)
+    logs.raw = logs.copy()
+    del logs.layers["counts"]
+    dense = logs.X.toarray()
+    logs.X = (dense - dense.mean(axis=0)) / (dense.std(axis=0) + 1e-9)
+    small = logs[:, :50].copy()
+    small.write_h5ad(tmp_path / "old.h5ad")
+    adata = cs.io.read(tmp_path / "old.h5ad")
+    with pytest.raises(
+        ValueError, match=r"looks scaled.*adata.raw holds unscaled values of 80 genes"
+    ):
+        cs.tl.markers(adata, "type")
+    same_table(markers(adata.raw.to_adata()), expected)
+    with pytest.raises(ValueError, match=r"raw counts are missing"):
+        cs.pp.normalize(adata)
+
+
+def test_counts_in_raw_as_cellxgene_has_them(counts, logs):
+    logs.raw = counts
+    del logs.layers["counts"]
+    small = logs[:, :50].copy()
+    with pytest.raises(ValueError, match=r"adata.raw holds whole numbers.*layers\['counts'\] = "):
+        cs.sig.build(small, "type")
+    small.layers["counts"] = small.raw[:, small.var_names].X
+    assert cs.sig.build(small, "type").types == ["k0", "k1", "k2"]
+
+
+def test_symbols_in_a_column_of_another_name(logs):
+    logs.var["feature_name"] = logs.var_names
+    logs.var_names = [f"ENSG{i:011d}" for i in range(N_GENES)]
+    with pytest.warns(
+        UserWarning, match=r"adata.var\['gene_symbols'\] = adata.var\['feature_name'\]"
+    ):
+        cs.pp.qc(logs)
+    logs.var["gene_symbols"] = logs.var["feature_name"]
+    cs.pp.qc(logs)
+    assert "pct_counts_mt" in logs.obs
+    with pytest.raises(
+        ValueError, match=r"adata.var_names = adata.var\['feature_name'\].astype\(str\)"
+    ):
+        cs.tl.score_cells(logs, SETS)
+
+
+def test_mouse_data_and_human_signatures(logs):
+    logs.var_names = [name.capitalize() for name in logs.var_names]
+    with pytest.raises(
+        ValueError, match="upper and lower case only: is one of them of another species"
+    ):
+        cs.tl.score_cells(logs, SETS)
+
+
+def test_max_pct_without_the_name_of_a_set(counts):
+    with pytest.raises(
+        ValueError, match=r"max_pct=20: name the gene set too, max_pct=\{'mt': 20\}"
+    ):
+        cs.pp.filter_cells(counts, max_pct=20)
+
+
+def test_two_samples_of_very_different_size(logs):
+    rows = np.r_[np.flatnonzero(logs.obs["sample"] == "d1"), [1, 31, 61]]
+    adata = logs[rows].copy()
+    table = markers(adata, sample_key="sample")
+    assert table["rank"].notna().all()
+    alone = markers(adata[adata.obs["sample"] == "d1"].copy())
+    best = table[table["rank"] <= 5].groupby("group")["gene"].agg(set)
+    assert all(
+        len(best[g] & set(alone[(alone["group"] == g) & (alone["rank"] <= 10)]["gene"])) >= 4
+        for g in best.index
+    )
+    assert np.isfinite(cs.sig.build(adata, "type", sample_key="sample").profiles.to_numpy()).all()
+
+
 # --- every probe has its test --------------------------------------------------------------------
 
 ELSEWHERE = {  # probe -> file and test

@@ -9,6 +9,7 @@ from __future__ import annotations
 import difflib
 import functools
 import itertools
+import os
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any, Literal, NamedTuple
@@ -234,6 +235,7 @@ def read_matrix(adata: Any, layer: str | None = None, *, expects: Expects = "fin
     ValueError
         A value is not what ``expects`` says, or the sparse structure is broken.
     """
+    check_adata(adata)
     if layer is None:
         matrix, name = adata.X, "X"
         if matrix is None:
@@ -259,6 +261,7 @@ def read_counts(adata: Any, layer: str | None = None) -> Rows:
     ValueError
         No counts there: a negative, fractional, NaN or infinite value, with its cell and gene.
     """
+    check_adata(adata)
     if layer is None and _keys.COUNTS in adata.layers:
         layer = _keys.COUNTS
     try:
@@ -267,7 +270,7 @@ def read_counts(adata: Any, layer: str | None = None) -> Rows:
         if layer is None and adata.X is not None:
             msg = (
                 f"{error} There is no layers['counts'] either, so the raw counts are missing: put "
-                f"them in adata.layers['counts'], or name their layer with layer=."
+                f"them in adata.layers['counts'], or name their layer with layer=.{_of_raw(adata)}"
             )
             raise ValueError(msg) from None
         raise
@@ -289,7 +292,7 @@ def read_log(adata: Any, layer: str | None = None) -> Rows:
     ) or (0.0, 0.0, False)
     way_out = "Run cellsigil.pp.normalize(adata), or name the log-normalised layer with layer=."
     if low < 0:
-        msg = f"{rows.name} holds negative values (lowest {low:.4g}): it looks scaled. {way_out}"
+        msg = f"{rows.name} holds negative values (lowest {low:.4g}): it looks scaled. {way_out}{_of_raw(adata)}"
         raise ValueError(msg)
     if high > 0 and not fraction:
         msg = f"{rows.name} holds whole numbers only (highest {high:.4g}): it looks like counts. {way_out}"
@@ -298,6 +301,25 @@ def read_log(adata: Any, layer: str | None = None) -> Rows:
         msg = f"{rows.name} reaches {high:.4g}: it is not on a log scale. {way_out}"
         raise ValueError(msg)
     return rows
+
+
+def _of_raw(adata: Any) -> str:
+    """Return a sentence on what ``.raw``, which no function of ours reads, holds that would help."""
+    if getattr(adata, "raw", None) is None:
+        return ""
+    try:
+        head = as_rows(adata.raw.X[:100], expects="nonnegative").whole().data
+    except ValueError:
+        return ""
+    if (head == np.floor(head)).all():
+        return (
+            " adata.raw holds whole numbers: if they are the counts, adata.layers['counts'] = "
+            "adata.raw[:, adata.var_names].X."
+        )
+    return (
+        f" adata.raw holds unscaled values of {adata.raw.shape[1]} genes: if they are log-normalised, "
+        f"go on with adata.raw.to_adata()."
+    )
 
 
 def as_rows(
@@ -327,8 +349,21 @@ def as_rows(
     return Rows((block.n_rows, block.n_cols), block.data.dtype, name, expects, block, names)
 
 
+def check_adata(adata: Any) -> None:
+    """Refuse what is no AnnData."""
+    if not (hasattr(adata, "obs_names") and hasattr(adata, "layers")):
+        way_out = (
+            "Read the file first: adata = cellsigil.io.read(path)."
+            if isinstance(adata, str | os.PathLike)
+            else "Make one: anndata.AnnData(matrix, obs=..., var=...), cells in rows."
+        )
+        msg = f"An AnnData is needed, and this is a {type(adata).__name__}. {way_out}"
+        raise TypeError(msg)
+
+
 def read_tables(adata: Any) -> None:
     """Read the tables of a lazily opened AnnData into memory: small beside the matrices, the same after."""
+    check_adata(adata)
     for place in ("obs", "var"):
         if hasattr(table := getattr(adata, place), "to_memory"):
             setattr(adata, place, table.to_memory())

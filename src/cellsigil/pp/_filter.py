@@ -91,6 +91,9 @@ def filter_cells(
     ):
         rules += [_fixed(measures, measure, "low", low)] if low is not None else []
         rules += [_fixed(measures, measure, "high", high)] if high is not None else []
+    if max_pct is not None and not isinstance(max_pct, Mapping):
+        msg = f"max_pct={max_pct!r}: name the gene set too, max_pct={{'mt': {max_pct!r}}}."
+        raise ValueError(msg)
     for name, limit in (max_pct or {}).items():
         column = f"pct_counts_{name}"
         if column not in adata.obs:

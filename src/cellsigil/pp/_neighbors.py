@@ -15,7 +15,7 @@ from cellsigil import _keys
 from cellsigil._core._graph import fuzzy_union
 from cellsigil._core._knn import nearest
 from cellsigil._core._seed import seed_of
-from cellsigil._matrix import read_matrix, suggest
+from cellsigil._matrix import check_adata, read_matrix, suggest
 
 log = logging.getLogger(__name__)
 
@@ -111,6 +111,7 @@ def neighbors(
 
 def _read_points(adata: AnnData, use_rep: str, n_pcs: int | None) -> np.ndarray:
     """Return the representation as float64 (cells, columns), every value finite."""
+    check_adata(adata)
     if adata.n_obs == 0:
         msg = "adata has no cells. Was everything filtered out?"
         raise ValueError(msg)

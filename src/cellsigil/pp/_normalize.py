@@ -10,7 +10,8 @@ from anndata import AnnData
 
 from cellsigil import _keys
 from cellsigil._core._rows import divide_rows, sum_rows
-from cellsigil._matrix import LARGEST_EXACT, Block, Rows, read_counts, read_tables
+from cellsigil._files import check_key
+from cellsigil._matrix import LARGEST_EXACT, Block, Rows, check_adata, read_counts, read_tables
 
 log = logging.getLogger(__name__)
 
@@ -67,6 +68,7 @@ def normalize(
             f"target_sum={target_sum!r}: a positive number is needed, or None for the median total."
         )
         raise ValueError(msg)
+    check_key(key_added)
     refuse_backed(adata)
     read_tables(adata)
     counts = read_counts(adata, layer)
@@ -104,6 +106,7 @@ def row_sums(counts: Rows) -> np.ndarray:
 
 def refuse_backed(adata: AnnData) -> None:
     """Refuse an AnnData whose X lies in an open file: writing would change the file."""
+    check_adata(adata)
     if adata.isbacked:
         msg = (
             f"adata is backed by {adata.filename}, and this step would change that file. Load it "

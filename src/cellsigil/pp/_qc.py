@@ -75,8 +75,8 @@ def qc(
         ``n_cells_by_counts``, ``mean_counts``, ``pct_dropout_by_counts``, ``total_counts``, ``log1p_``
         of the mean and total; per set a boolean column under its name.
     """
-    tops = _check_tops(percent_top, adata.n_vars)
     read_tables(adata)
+    tops = _check_tops(percent_top, adata.n_vars)
     members = _members(adata, gene_sets)
     counts = read_counts(adata, layer)
     chosen = {name: mask for name, mask in members.items() if mask.any()}
@@ -160,12 +160,20 @@ def _members(adata: AnnData, gene_sets: Mapping | None) -> dict[str, np.ndarray]
             msg = (
                 f"No mitochondrial gene (MT-..., mt-...) among the {adata.n_vars} var_names ({first}, "
                 f"...): pct_counts_mt is not written. If var_names are gene ids, put the symbols in "
-                f"var['gene_symbols'], or pass gene_sets={{'mt': [...]}}."
+                f"var['gene_symbols']{_elsewhere(adata.var)}, or pass gene_sets={{'mt': [...]}}."
             )
             warnings.warn(msg, UserWarning, stacklevel=3)
         return members
     safe = hdf5_names(gene_sets)
     return {safe[key]: _one_set(key, genes, names) for key, genes in gene_sets.items()}
+
+
+def _elsewhere(var: pd.DataFrame) -> str:
+    """Return how to take the symbols from a column of ``var`` that holds mitochondrial ones."""
+    for key, column in var.items():
+        if any(isinstance(value, str) and GENE_SETS["mt"].match(value) for value in column):
+            return f" (adata.var['gene_symbols'] = adata.var[{key!r}])"
+    return ""
 
 
 def _one_set(key: str, genes: Sequence[str] | np.ndarray, names: list[pd.Series]) -> np.ndarray:

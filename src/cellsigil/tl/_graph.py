@@ -9,7 +9,7 @@ import scipy.sparse as sp
 from anndata import AnnData
 
 from cellsigil import _keys
-from cellsigil._matrix import suggest
+from cellsigil._matrix import check_adata, suggest
 
 WAY_OUT = "Run cellsigil.pp.neighbors(adata)"
 
@@ -27,6 +27,7 @@ def read_graph(adata: AnnData, neighbors_key: str) -> tuple[sp.csr_matrix, dict[
     ValueError
         A weight is negative, NaN or infinite.
     """
+    check_adata(adata)
     if neighbors_key not in adata.uns:
         graphs = [key for key, entry in adata.uns.items() if _is_entry(entry)]
         near = f" {suggest(neighbors_key, graphs)}" if graphs else ""

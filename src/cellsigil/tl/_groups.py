@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import pandas as pd
 
-from cellsigil._matrix import suggest
+from cellsigil._matrix import check_adata, suggest
 
 
 class Groups(NamedTuple):
@@ -81,6 +81,7 @@ def read_genes(adata: Any) -> pd.Index:
     ValueError
         There are none, one is missing, or one is there twice.
     """
+    check_adata(adata)
     genes = adata.var_names
     if not len(genes):
         msg = "adata has no genes. Was everything filtered out?"

@@ -282,7 +282,10 @@ def _nothing_found(wanted: list[str], genes: pd.Index, var: pd.DataFrame | None)
         var = var.to_memory()
     for column, values in [] if var is None else var.items():
         if not set(wanted).isdisjoint(values.astype(str)):
-            return f"{msg} var[{column!r}] holds them: make it the var_names."
+            return (
+                f"{msg} var[{column!r}] holds them: adata.var_names = adata.var[{column!r}].astype(str); "
+                f"adata.var_names_make_unique()."
+            )
     if {gene.upper() for gene in wanted} & {gene.upper() for gene in genes.astype(str)}:
         return f"{msg} They differ in upper and lower case only: is one of them of another species?"
     return f"{msg} Give both the same kind of name."
