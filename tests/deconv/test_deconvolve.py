@@ -286,6 +286,22 @@ def test_files_in_and_files_out(signature, tmp_path):
     assert len(pd.read_csv(tmp_path / "intervals.tsv", sep="\t")) == 5 * 4
 
 
+def test_an_exported_table_gives_what_its_set_gives(signature, tmp_path):
+    bulk, _ = make_bulk(signature, noise=0.5)
+    sig.export(signature, tmp_path / "s.tsv")
+    whole = deconv.deconvolve(bulk, signature, n_boot=0)
+    table = deconv.deconvolve(bulk, tmp_path / "s.tsv", n_boot=0)
+    assert table.fractions.columns.tolist() == TYPES
+    np.testing.assert_allclose(table.fractions, whole.fractions, atol=1e-4)
+    np.testing.assert_allclose(table.rna_fractions, whole.rna_fractions, atol=1e-4)
+
+
+def test_bulk_and_signature_exchanged(signature, tmp_path):
+    signature.write(tmp_path / "sig.h5ad")
+    with pytest.raises(deconv.BulkError, match=r"sig.h5ad is a SignatureSet, no bulk"):
+        deconv.deconvolve(tmp_path / "sig.h5ad", signature)
+
+
 def test_leaves_what_it_was_given_alone(signature):
     bulk, _ = make_bulk(signature)
     before, profiles = bulk.copy(), signature.profiles.copy()

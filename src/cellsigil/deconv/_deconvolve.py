@@ -46,8 +46,8 @@ def deconvolve(
     """Estimate the fractions of cell types in bulk samples.
 
     Every sample is solved on its own: an estimate does not depend on its neighbours. Bulk and profiles
-    are compared on the linear CPM scale of the genes that both have; profiles are not made to sum to
-    the same over the genes used. Fractions of cells are fractions of RNA divided by RNA content.
+    are compared on the linear CPM scale, over all genes of each; profiles are not made to sum to the
+    same over the genes used. Fractions of cells are fractions of RNA divided by RNA content.
 
     Parameters
     ----------
@@ -99,7 +99,7 @@ def deconvolve(
     reference = open_signature(signature)
     mixtures, reference, notes = match_genes(table, reference)
     used = _genes_used(reference, genes, notes)
-    mixtures, profiles, mass = _to_cpm(mixtures, reference)
+    mixtures, profiles = _to_cpm(table, mixtures, reference)
     content, source, told = content_of(
         size_factors, reference.types, reference.rna_content, reference.ontology_ids
     )
@@ -112,7 +112,7 @@ def deconvolve(
     similar = similar_types(s, reference.types)
     if similar:
         notes.append(f"this signature hardly tells apart {similar}.")
-    fit = fit_table(y, s, share, mass, chosen, table.columns)
+    fit = fit_table(y, s, share, _explained(mixtures, profiles, share), chosen, table.columns)
     fit["condition_number"] = condition_number(s)
     fit["scale"] = [guess_scale(table[name].to_numpy()) for name in table.columns]
     fit["similar_types"] = similar
@@ -139,17 +139,22 @@ def deconvolve(
 
 
 def _to_cpm(
-    mixtures: np.ndarray, reference: Reference
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Return bulk (samples x genes) and profiles in CPM, and each profile's mass on the common genes.
+    bulk: pd.DataFrame, mixtures: np.ndarray, reference: Reference
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return bulk (samples x genes) and profiles in CPM.
 
-    The bulk sums to a million over the common genes. All profiles are divided by one number, their mean
-    total over all their genes, so that a coefficient is a share of all RNA, not of the common genes'.
+    Of a bulk sample, a million is the sum over all its genes, so that the methods' floor means the same
+    whichever genes the signature holds. All profiles are divided by one number, their mean total over all
+    their genes, so that a coefficient is a share of all RNA.
     """
-    totals = np.array([row.sum() for row in mixtures])  # row by row: the bits of one sample alone
-    scaled = mixtures / totals[:, None] * CPM
-    profiles = reference.profiles / reference.totals.mean() * CPM
-    return scaled, profiles, profiles.sum(axis=0) / CPM
+    totals = np.array([column.sum() for column in np.ascontiguousarray(bulk.to_numpy().T)])
+    return mixtures / totals[:, None] * CPM, reference.profiles / reference.totals.mean() * CPM
+
+
+def _explained(mixtures: np.ndarray, profiles: np.ndarray, share: np.ndarray) -> np.ndarray:
+    """Return the fit's part of each sample's RNA on the common genes."""
+    total = np.array([row.sum() for row in mixtures])  # row by row: the bits of one sample alone
+    return np.array([(own * profiles.sum(axis=0)).sum() for own in share]) / total
 
 
 def _genes_used(reference: Reference, genes: Sequence[str] | None, notes: list[str]) -> np.ndarray:

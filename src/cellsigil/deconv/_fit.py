@@ -12,7 +12,7 @@ ALIKE = 0.95  # cosine of two profiles, each gene divided by its mean
 
 
 def fit_table(
-    y: np.ndarray, s: np.ndarray, share: np.ndarray, mass: np.ndarray, method: Method, samples: pd.Index,
+    y: np.ndarray, s: np.ndarray, share: np.ndarray, explained: np.ndarray, method: Method, samples: pd.Index,
 ) -> pd.DataFrame:  # fmt: skip
     """Return one row per sample: r, rmse, unexplained, residual_share, n_genes."""
     rows = []
@@ -24,7 +24,7 @@ def fit_table(
             {
                 "r": np.corrcoef(seen, told)[0, 1] if varied else np.nan,
                 "rmse": np.sqrt(np.mean((seen - told) ** 2)),
-                "unexplained": np.nan if method.sums_to_one else 1 - (share[i] * mass).sum(),
+                "unexplained": np.nan if method.sums_to_one else 1 - explained[i],
                 "residual_share": np.abs(y[i] - fitted).sum() / max(y[i].sum(), 1e-300),
                 "n_genes": y.shape[1],
             }

@@ -9,6 +9,7 @@ from pathlib import Path, PurePosixPath
 import numpy as np
 import pandas as pd
 
+from cellsigil._signature import UNS_KEY
 from cellsigil.deconv._errors import BulkError
 from cellsigil.io._delimited import Layout, find_layout, first_lines, parse, read_whole
 from cellsigil.io._errors import ReadError
@@ -74,6 +75,9 @@ def _read_h5ad(path: Path) -> pd.DataFrame:
     except Exception as error:  # h5py and anndata raise whatever they meet
         msg = f"{path.name} can't be read as .h5ad ({error})."
         raise BulkError(msg) from error
+    if UNS_KEY in adata.uns:
+        msg = f"{path.name} is a SignatureSet, no bulk. Pass it as the signature, and the samples as the bulk."
+        raise BulkError(msg)
     if adata.X is None:
         msg = f"{path.name} has an empty X. Put the samples' expression there."
         raise BulkError(msg)
