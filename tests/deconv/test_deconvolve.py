@@ -187,7 +187,32 @@ def test_the_donors_part_is_widened_by_students_t():
     half = np.hypot(0.01, 4.3026527 / 1.9599640 * np.sqrt(0.02**2 - 0.01**2))
     np.testing.assert_allclose(low, [[0.5 - half, 0]])
     np.testing.assert_allclose(high, estimate + 0.03)
-    assert donor_error(profiles, np.array([[4.0, 4.0]]), np.array([1, 30])) is None
+    of_one = donor_error(profiles, np.array([[np.nan, 4.0]]), np.array([1, 30]))
+    np.testing.assert_allclose(of_one, np.sqrt(np.log1p([[0, 4 / 3000]])))
+    low, high = widen(
+        (estimate, estimate), (estimate - 0.01, estimate + 0.01), estimate, np.array([1, 1])
+    )
+    np.testing.assert_allclose([low, high], [estimate - 0.01, estimate + 0.01])
+    assert donor_error(profiles, np.array([[4.0, 4.0]]), np.array([1, 1])) is None
+
+
+def test_a_type_of_one_donor_does_not_take_the_others_donors_away():
+    signature = make_set(variance=0.6, n_samples=3)
+    bulk, _ = make_bulk(signature, noise=0.3)
+    adata = signature.adata.copy()
+    adata.obs.loc["Mono", "n_samples"] = 1
+    adata.layers["var_samples"][TYPES.index("Mono")] = np.nan
+    every = deconv.deconvolve(bulk, signature, n_boot=100).intervals
+    with pytest.warns(UserWarning, match="'Mono': of one donor"):
+        some = deconv.deconvolve(bulk, SignatureSet(adata, {}), n_boot=100).intervals
+    assert some.groupby("type")["kind"].first().str.contains("donors").to_dict() == {
+        name: name != "Mono" for name in TYPES
+    }
+    width = [
+        t.assign(width=t["high"] - t["low"]).groupby("type")["width"].mean() for t in (every, some)
+    ]
+    assert width[1]["Mono"] < width[0]["Mono"]
+    assert width[1]["B"] > 0.5 * width[0]["B"]
 
 
 def test_fit_tells_what_is_not_explained(signature):

@@ -108,7 +108,12 @@ def deconvolve(
     share = chosen.fit(y, s, np.ones(len(used)), None)
     rna, cells = _fractions(share, content, chosen)
     notes += _odd_fractions(cells, table.columns, reference.types)
-    low, high, kind = _intervals(chosen, y, s, share, cells, content, reference, used, n_boot, seed)
+    low, high, kinds = _intervals(
+        chosen, y, s, share, cells, content, reference, used, n_boot, seed
+    )
+    alone = [repr(t) for t, n in zip(reference.types, reference.n_donors) if n == 1]
+    if WITH_DONORS in kinds and alone:
+        notes.append(f"{', '.join(alone)}: of one donor, so their intervals hold {GENES_ONLY}.")
     similar = similar_types(s, reference.types)
     if similar:
         notes.append(f"this signature hardly tells apart {similar}.")
@@ -126,7 +131,7 @@ def deconvolve(
     return Deconvolution(
         fractions=pd.DataFrame(cells, **frame),
         rna_fractions=pd.DataFrame(rna, **frame),
-        intervals=_interval_table(cells, low, high, kind, table.columns, reference.types),
+        intervals=_interval_table(cells, low, high, kinds, table.columns, reference.types),
         fit=fit,
         method=method,
         parameters={
@@ -219,11 +224,11 @@ def _odd_fractions(cells: np.ndarray, samples: pd.Index, types: list[str]) -> li
 def _intervals(
     method: Method, y: np.ndarray, s: np.ndarray, share: np.ndarray, cells: np.ndarray,
     content: np.ndarray | None, reference: Reference, used: np.ndarray, n_boot: int, seed: int,
-) -> tuple[np.ndarray, np.ndarray, str]:  # fmt: skip
-    """Return low and high of the cell fractions, and what they hold."""
+) -> tuple[np.ndarray, np.ndarray, list[str]]:  # fmt: skip
+    """Return low and high of the cell fractions, and what they hold per type."""
     if not n_boot:
         nothing = np.full_like(cells, np.nan)
-        return nothing, nothing, "none asked for"
+        return nothing, nothing, ["none asked for"] * cells.shape[1]
     variance = None if reference.variance is None else reference.variance[used]
     error = donor_error(reference.profiles[used], variance, reference.n_donors)
 
@@ -234,12 +239,13 @@ def _intervals(
 
     genes = drawn(None)
     if error is None:
-        return *genes, GENES_ONLY
-    return *widen(genes, drawn(error), cells, reference.n_donors), WITH_DONORS
+        return *genes, [GENES_ONLY] * cells.shape[1]
+    kinds = [WITH_DONORS if n > 1 else GENES_ONLY for n in reference.n_donors]
+    return *widen(genes, drawn(error), cells, reference.n_donors), kinds
 
 
 def _interval_table(
-    cells: np.ndarray, low: np.ndarray, high: np.ndarray, kind: str,
+    cells: np.ndarray, low: np.ndarray, high: np.ndarray, kinds: list[str],
     samples: pd.Index, types: list[str],
 ) -> pd.DataFrame:  # fmt: skip
     return pd.DataFrame(
@@ -249,6 +255,6 @@ def _interval_table(
             "estimate": cells.ravel(),
             "low": low.ravel(),
             "high": high.ravel(),
-            "kind": kind,
+            "kind": kinds * len(samples),
         }
     )

@@ -48,14 +48,13 @@ def donor_error(
 ) -> np.ndarray | None:
     """Return the standard error of each log profile from the variance v between donors: sd² = log(1 + v / (n S²)).
 
-    None without two donors for every type; 0 for a gene without a variance.
+    None without two donors for any type; 0 for a type of one donor and a gene without a variance.
     """
-    if variance is None or (n_donors < 2).any() or not np.isfinite(variance).any():
+    if variance is None or not (n_donors > 1).any() or not np.isfinite(variance).any():
         return None
+    known = (profiles > 0) & (n_donors > 1) & np.isfinite(variance)
     share = np.zeros_like(profiles)
-    np.divide(
-        variance, n_donors * profiles**2, out=share, where=(profiles > 0) & np.isfinite(variance)
-    )  # fmt: skip
+    np.divide(variance, n_donors * profiles**2, out=share, where=known)
     return np.sqrt(np.log1p(share))
 
 
@@ -75,11 +74,12 @@ def widen(
 
     On each side, what the donors add to the genes' width, √(both² - genes²), counts
     t(.975, n - 1) / 1.96 times. The draws themselves keep the plain error: with two donors, 6.5 times
-    as much would leave nothing of a profile.
+    as much would leave nothing of a profile. A type of one donor has no t: its width is as drawn.
     """
     from scipy.stats import norm, t
 
-    times = t.ppf((1 + LEVEL) / 2, n_donors - 1) / norm.ppf((1 + LEVEL) / 2)
+    quantile = t.ppf((1 + LEVEL) / 2, np.maximum(n_donors - 1, 1))
+    times = np.where(n_donors > 1, quantile / norm.ppf((1 + LEVEL) / 2), 1.0)
     sides = []
     for alone, together in zip(genes, both):
         a, b = np.abs(alone - estimate), np.abs(together - estimate)
