@@ -83,7 +83,7 @@ def intervals(
         msg = f"No type {odd[0]!r} in the fractions. {suggest(odd[0], known)}"
         raise KeyError(msg)
     samples = [str(name) for name in result.fractions.index]
-    wheel = _style.palette(known, colors)
+    wheel = _style.palette(known, colors=colors)
     table = result.intervals
     table = table.assign(sample=table["sample"].astype(str), type=table["type"].astype(str))
     columns = min(4, len(shown))
@@ -149,7 +149,7 @@ def truth(
         No sample, or no type, is in both.
     """
     estimated, known = _matched(result.fractions, truth)
-    wheel = _style.palette(result.fractions.columns, colors)
+    wheel = _style.palette(result.fractions.columns, colors=colors)
     widest = max(len(name) for name in estimated.columns)
     columns = -(-estimated.shape[1] // 22)
     ax = _style.axes(ax, 4.9 + columns * (0.85 + 0.075 * min(widest, 40)), 4.6)

@@ -75,7 +75,8 @@ def qc(
             _histogram(ax, by_sample[0], log=log)
         else:
             _violins(ax, by_sample, samples, log=log)
-        for limit in np.atleast_1d((thresholds or {}).get(metric, [])).tolist():
+        limits: Any = (thresholds or {}).get(metric, [])
+        for limit in np.atleast_1d(limits).tolist():
             if limit is not None:
                 (ax.axvline if len(samples) == 1 else ax.axhline)(
                     _to_scale(limit, log), color="#C0392B", lw=1.1, ls=(0, (4, 3))
@@ -200,13 +201,18 @@ def umap(
         size = float(np.clip(24_000 / max(adata.n_obs, 1), 1.0, 28.0))
     # Drawn in a random order, so that no group lies on top of another because of its name.
     order = np.random.default_rng(0).permutation(adata.n_obs)
-    common = {"s": size, "linewidths": 0, "rasterized": adata.n_obs > _style.RASTER_FROM}
+    common: dict[str, Any] = {
+        "s": size,
+        "linewidths": 0,
+        "rasterized": adata.n_obs > _style.RASTER_FROM,
+    }
+    x, y = places[order].T
     if values is None:
-        ax.scatter(*places[order].T, color=_style.PALETTE[0], alpha=0.7, **common)
+        ax.scatter(x, y, color=_style.PALETTE[0], alpha=0.7, **common)
     elif names:
-        wheel = _style.palette(names, colors)
+        wheel = _style.palette(names, colors=colors)
         shades = np.array([*(wheel[name] for name in names), _style.GREY])
-        ax.scatter(*places[order].T, c=shades[codes[order]], **common)
+        ax.scatter(x, y, c=shades[codes[order]], **common)
         if labels if labels is not None else len(names) <= 25:
             _label(ax, places, codes, names)
         if legend:
@@ -214,7 +220,8 @@ def umap(
     else:
         numbers = np.asarray(values, dtype=float)
         order = order[np.argsort(numbers[order], kind="stable")]  # high values on top
-        points = ax.scatter(*places[order].T, c=numbers[order], cmap="viridis", **common)
+        x, y = places[order].T
+        points = ax.scatter(x, y, c=numbers[order], cmap="viridis", **common)
         if legend:
             _style.key_bar(ax, points, _style.shown(color))
     _bare(ax, basis.removeprefix("X_").upper())
@@ -264,16 +271,16 @@ def _label(ax: Axes, places: np.ndarray, codes: np.ndarray, names: list[str]) ->
     """Write each name at the cell nearest to the median of its cells, pushed apart up and down."""
     low, high = places.min(axis=0), places.max(axis=0)
     span = np.where(high > low, high - low, 1.0)
-    spots, texts = [], []
+    nearest, texts = [], []
     for i, name in enumerate(names):
         own = places[codes == i]
         middle = np.median(own, axis=0)
-        spots.append(own[((own - middle) ** 2).sum(axis=1).argmin()])
+        nearest.append(own[((own - middle) ** 2).sum(axis=1).argmin()])
         texts.append(_style.shown(name, 24))
-    spots = _apart((np.array(spots) - low) / span, [0.0145 * len(t) for t in texts], 0.045)
-    for spot, text in zip(spots * span + low, texts):
+    spots = _apart((np.array(nearest) - low) / span, [0.0145 * len(t) for t in texts], 0.045)
+    for (x, y), text in zip(spots * span + low, texts):
         ax.text(
-            *spot, text, ha="center", va="center", fontsize=8.5, fontweight="bold",
+            x, y, text, ha="center", va="center", fontsize=8.5, fontweight="bold",
             color=_style.INK, clip_on=False,
             bbox={"boxstyle": "round,pad=0.12", "fc": "white", "ec": "none", "alpha": 0.72},
         )  # fmt: skip
@@ -344,7 +351,7 @@ def stacked(
 ) -> Axes:
     """Draw rows of shares as stacked horizontal bars, first row on top."""
     n = len(shares)
-    wheel = _style.palette(shares.columns, colors)
+    wheel = _style.palette(shares.columns, colors=colors)
     columns = min(4, max(1, 90 // (6 + max(map(len, wheel), default=1))))
     bars = float(np.clip(0.27 * n, 1.2, 9.0))
     ax = _style.axes(ax, 8.6, bars + 0.75 + 0.22 * -(-len(wheel) // columns))

@@ -314,7 +314,8 @@ def scores(adata: AnnData, *, key: str = _keys.SCORE_CLUSTERS, ax: Axes | None =
     effect = effect[list(dict.fromkeys(table["group"]))]
     values = effect.to_numpy(dtype=float)
     filled = np.where(np.isfinite(values), values, -np.inf)
-    order = np.lexsort((-filled.max(axis=1), filled.argmax(axis=1)))
+    none = np.isneginf(filled).all(axis=1)
+    order = np.lexsort((-filled.max(axis=1), filled.argmax(axis=1), none))
     effect, values, filled = effect.iloc[order], values[order], filled[order]
     n_signatures, n_groups = values.shape
     widest = max(len(str(name)) for name in effect.index)

@@ -63,7 +63,7 @@ def signature(signature: SignatureSet, *, n: int | None = None, ax: Axes | None 
         ax.set_xticks([])
         ax.set_xlabel(f"{n_genes:,} selected genes", fontsize=9, color=_style.INK)
     for i in np.flatnonzero(np.diff(owner[order])):
-        ax.axvline(i + 1, color="white", lw=1.4)
+        ax.axvline(float(i) + 1, color="white", lw=1.4)
     bar = _style.key_bar(ax, mesh, "Mean CP10K")
     ticks = np.arange(np.log10(FLOOR), np.floor(max(2.0, drawn.max())) + 1)
     names = [f"{10**tick:,.10g}" for tick in ticks]

@@ -38,7 +38,7 @@ RASTER_FROM = 2000  # above so many marks a vector figure is larger and slower t
 RASTER_DPI = 200
 
 
-def palette(names: Iterable[Any], colors: Mapping[str, str] | None = None) -> dict[str, str]:
+def palette(names: Iterable[Any], *, colors: Mapping[str, str] | None = None) -> dict[str, str]:
     """Give each name a colour that colour-blind readers can tell apart; the same names get the same.
 
     Colours are given out in the names' own order, numbers by value, whatever the order they come in;
@@ -151,10 +151,10 @@ def name_ticks(
     texts = [shown(name, longest) for name in names]
     kind = ax.xaxis if axis == "x" else ax.yaxis
     kind.set_ticks(first + np.arange(len(texts)), texts)
-    long = max(map(len, texts), default=0) > 2
+    upright = axis == "x" and max(map(len, texts), default=0) > 2
     for label in kind.get_ticklabels():
         label.set(size=size, color=INK)
-        if axis == "x" and long:
+        if upright:
             label.set(rotation=90, ha="right", va="center", rotation_mode="anchor")
 
 
