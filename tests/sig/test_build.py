@@ -11,7 +11,7 @@ import scipy.sparse as sp
 from cellsigil import pp, sig, tl
 from cellsigil._core._jit import threads
 from cellsigil.sig._choose import rank_genes
-from cellsigil.sig._inputs import cell_factors, open_counts, read_cells
+from cellsigil.sig._inputs import cell_factors, of_no_type, open_counts, read_cells
 from cellsigil.sig._moments import measure
 
 
@@ -102,7 +102,9 @@ def test_cosg_is_blocked_by_sample(cells):
 
 
 def test_rna_content_is_the_geometric_mean_of_ratios_within_samples(cells):
-    totals = pd.Series(np.asarray(cells.layers["counts"].sum(axis=1, dtype=float)).ravel(), cells.obs_names)
+    totals = pd.Series(
+        np.asarray(cells.layers["counts"].sum(axis=1, dtype=float)).ravel(), cells.obs_names
+    )
     means = (
         totals.groupby([cells.obs["donor"], cells.obs["cell_type"]], observed=True).mean().unstack()
     )
@@ -459,3 +461,19 @@ def test_labels_left_open_are_left_out_with_a_warning_unless_asked_for():
     )
     np.testing.assert_array_equal(signature.adata.X, alone.adata.X)
     assert len(sig.build(adata, "type", keep_unresolved=True).types) == 5
+
+
+@pytest.mark.parametrize(
+    ("label", "left_out"),
+    [
+        ("damaged", True), ("Doublet", True), ("doublets T/B", True), ("low-quality cells", True),
+        ("Unassigned", True), ("multiplet_2", True), ("unknown", True), ("Dead cells", True),
+        ("T cell, unresolved", True), ("B", False), ("unconventional T", False), ("Deadly", False),
+        ("empty-looking B", False), ("other", False),
+    ],
+)  # fmt: skip
+def test_labels_that_name_no_type(label, left_out):
+    obs = pd.DataFrame({"l": [label, "T", None]}, index=["a", "b", "c"])
+    for column in (obs["l"], obs["l"].astype("category"), obs["l"].astype(object)):
+        adata = ad.AnnData(np.ones((3, 1)), obs=column.to_frame())
+        assert of_no_type(adata, "l").tolist() == [left_out, False, False]

@@ -15,13 +15,19 @@ import numpy as np
 import pandas as pd
 
 import cellsigil
-from cellsigil import _keys
 from cellsigil._matrix import read_tables, suggest
 from cellsigil._signature import SignatureSet
 from cellsigil.sig._card import measure_transfer
 from cellsigil.sig._choose import Choice, Ranking, choose, rank_genes
 from cellsigil.sig._excluded import GENE_SETS, excluded_genes, gene_names
-from cellsigil.sig._inputs import Cells, cell_factors, input_hash, open_counts, read_cells
+from cellsigil.sig._inputs import (
+    Cells,
+    cell_factors,
+    input_hash,
+    of_no_type,
+    open_counts,
+    read_cells,
+)
 from cellsigil.sig._mixtures import number
 from cellsigil.sig._moments import Moments, measure, rna_content, var_samples
 from cellsigil.tl._stats import GroupStats, group_stats
@@ -75,8 +81,9 @@ def build(
         Gene sets that are never selected: "mitochondrial", "ribosomal", "sex", "dissociation" (van den
         Brink 2017), "haemoglobin". Their profiles are kept.
     keep_unresolved
-        Keep the labels that `tl.annotate` leaves open ("unknown", "T cell, unresolved") as types of
-        their own. By default their cells are left out, with a warning.
+        Keep the labels that name no type ("unknown", "T cell, unresolved" as `tl.annotate` leaves them,
+        "doublet", "damaged", "low quality", "unassigned" ...) as types of their own. By default their
+        cells are left out, with a warning.
     rng
         Seed or generator for what the card draws.
 
@@ -100,7 +107,7 @@ def build(
         msg = f"n_markers={n_markers!r}: a whole number of genes from 1 up is needed; 10 or more are wise."
         raise ValueError(msg)
     read_tables(adata)
-    if not keep_unresolved and (is_open := _left_open(adata, groupby)).any():
+    if not keep_unresolved and (is_open := of_no_type(adata, groupby)).any():
         names = ", ".join(repr(str(label)) for label in adata.obs[groupby][is_open].unique())
         msg = (
             f"obs[{groupby!r}]: {is_open.sum()} cells labelled {names} are left out of the signature. "
@@ -209,14 +216,6 @@ def _assemble(
         "marker_rank": ranking.ranks,
     }
     return ad.AnnData(ranking.profiles, obs=obs, var=var, layers=layers)
-
-
-def _left_open(adata: ad.AnnData, groupby: str) -> np.ndarray:
-    """Return which cells have a label that `tl.annotate` left open."""
-    if groupby not in adata.obs:
-        return np.zeros(adata.n_obs, bool)  # read_cells says what is missing
-    labels = adata.obs[groupby].astype(str)
-    return (labels.eq(_keys.UNKNOWN) | labels.str.endswith(_keys.UNRESOLVED)).to_numpy(dtype=bool)
 
 
 def _check_stats(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import re
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,6 +16,11 @@ from cellsigil.pp._normalize import row_sums
 from cellsigil.tl._groups import Groups, read_groups
 
 CP10K = 1e4
+# Labels of no cell type, lower-cased, with a blank for all but letters and digits.
+_NO_TYPE = re.compile(
+    rf"({_keys.UNKNOWN}|unassigned|unclassified|unlabell?ed|undetermined|unidentified|ambiguous|ambient|empty|debris"
+    r"|damaged|dead|dying|low quality)( cells?| droplets?)?( \d+)?|(doublets?|multiplets?)( .*)?"
+)
 
 
 @dataclass(frozen=True)
@@ -53,6 +59,16 @@ def read_cells(adata: ad.AnnData, groupby: str, sample_key: str | None) -> Cells
     group = np.where(out, -1, groups.codes).astype(np.int64)
     sample = np.where(out, 0, samples.codes).astype(np.int64)
     return Cells(group, sample, groups.names, samples.names)
+
+
+def of_no_type(adata: ad.AnnData, groupby: str) -> np.ndarray:
+    """Return which cells' label names no cell type: left open by `tl.annotate`, or bad cells kept apart."""
+    if groupby not in adata.obs:
+        return np.zeros(adata.n_obs, bool)  # read_cells says what is missing
+    labels = adata.obs[groupby].astype(str)
+    words = labels.str.lower().str.replace(r"[^a-z0-9]+", " ", regex=True).str.strip()
+    is_open = labels.str.endswith(_keys.UNRESOLVED, na=False)
+    return (is_open | words.str.fullmatch(_NO_TYPE.pattern, na=False)).to_numpy(dtype=bool)
 
 
 def cell_factors(adata: ad.AnnData, counts: Rows) -> Factors:
