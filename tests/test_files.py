@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import json
 import os
 import signal
@@ -10,6 +11,7 @@ import subprocess
 import sys
 import textwrap
 
+import anndata as ad
 import numpy as np
 import pandas as pd
 import pytest
@@ -191,3 +193,12 @@ def test_names_by_example():
         "B": "B",
         "1a": "T_1a",
     }
+
+
+@pytest.mark.parametrize("call", ["pp.normalize", "pp.pca", "tl.cluster", "tl.umap"])
+def test_a_key_that_the_users_own_write_would_trip_over_is_refused(call):
+    room, name = call.split(".")
+    function = getattr(importlib.import_module(f"cellsigil.{room}"), name)
+    adata = ad.AnnData(np.ones((4, 3), np.float32))
+    with pytest.raises(ValueError, match=r"key_added='T/NK' holds a '/'.*Use another name"):
+        function(adata, key_added="T/NK")

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import math
-
 import numpy as np
 
 from cellsigil._core._jit import kernel
@@ -46,10 +44,3 @@ def project_rows(data, indices, indptr, w_data, w_indices, w_indptr, out, start,
             x = np.float64(data[k])
             for t in range(w_indptr[j], w_indptr[j + 1]):
                 out[i, w_indices[t]] += x * w_data[t]
-
-
-def fixed_scale(largest: float, n: int) -> float:
-    """Return the power of two that lets ``n`` values up to ``largest`` add up in int64."""
-    if largest <= 0 or n == 0:
-        return 1.0
-    return 2.0 ** (62 - math.frexp(largest * n)[1])

@@ -12,6 +12,7 @@ from anndata import AnnData
 from cellsigil import _keys
 from cellsigil._core._rows import gram, project_rows
 from cellsigil._core._seed import seed_of
+from cellsigil._files import check_key
 from cellsigil._matrix import Block, Rows, read_matrix, read_tables, suggest
 from cellsigil.pp._normalize import make_own
 
@@ -75,6 +76,7 @@ def pca(
     """
     from threadpoolctl import threadpool_limits
 
+    check_key(key_added or _keys.PCA)
     seed = seed_of(rng)
     read_tables(adata)
     genes = _chosen(adata, mask_var)

@@ -84,6 +84,8 @@ def markers(
     against the rest) and ``log10_p_samples`` (t-test of the samples' log2 fold changes, paired by sample).
     With ``"pairwise"``: ``auc_min, auc_median, auc_mean, auc_rank`` over the other groups.
     A group of fewer than two cells has NaN and no rank.
+    p is a normal approximation: in a small group it is far too small for genes that few cells have (labels of
+    pbmc3k shuffled: fine from 150 cells on; 12 cells: padj down to 1e-16). The ranking does not use it.
 
     Raises
     ------

@@ -10,7 +10,8 @@ import pandas as pd
 import scipy.sparse as sp
 
 from cellsigil import _keys
-from cellsigil._core._scores import add_fixed, fixed_scale, project_rows
+from cellsigil._core._fixed import scale_for
+from cellsigil._core._scores import add_fixed, project_rows
 from cellsigil._core._seed import seed_of
 from cellsigil._files import check_key, hdf5_names
 from cellsigil._matrix import Block, Rows, read_log, read_matrix, suggest
@@ -85,10 +86,10 @@ def score_cells(
     check_key(key_added)
     seed = seed_of(rng)
     sets = read_signatures(signatures)
+    read_genes(adata)
     if not adata.n_obs:
         msg = "adata has no cells. Was everything filtered out?"
         raise ValueError(msg)
-    read_genes(adata)
     rows = (read_log if how.expects == "log" else read_matrix)(adata, layer)
     genes = gene_statistics(rows, adata.var_names, how, reference)
     indexed = index_sets(
@@ -166,8 +167,8 @@ def exact_moments(rows: Rows) -> tuple[np.ndarray, np.ndarray]:
 
         return rows.reduce(part, np.add) / scale
 
-    mean = total(np.zeros(n_genes), 1, fixed_scale(largest, n)) / max(n, 1)
-    squares = total(mean, 2, fixed_scale(4 * largest**2, n))
+    mean = total(np.zeros(n_genes), 1, scale_for(largest, n)) / max(n, 1)
+    squares = total(mean, 2, scale_for(4 * largest**2, n))
     squares += (n - rows.column_counts()) * mean**2
     return mean, np.sqrt(squares / max(n - 1, 1))
 

@@ -15,6 +15,7 @@ from cellsigil._files import check_key
 from cellsigil.tl._effects import blocked_or_pooled, warn_pooled
 from cellsigil.tl._groups import read_genes
 from cellsigil.tl._inflation import inflations, shares_of
+from cellsigil.tl._pvalues import log10_benjamini_hochberg
 from cellsigil.tl._signatures import IndexedSet, index_sets, read_signatures, warn_few
 from cellsigil.tl._stats import GroupStats, stats_for
 
@@ -127,12 +128,7 @@ def effects(s: IndexedSet, auc: np.ndarray) -> np.ndarray:
 
 def adjust(p: np.ndarray) -> np.ndarray:
     """Return Benjamini-Hochberg adjusted p-values; NaN stay NaN and do not count."""
-    out = np.full(p.shape, np.nan)
-    known = np.flatnonzero(np.isfinite(p))
-    order = known[np.argsort(p[known])]
-    raised = p[order] * known.size / np.arange(1, known.size + 1)
-    out[order] = np.minimum(np.minimum.accumulate(raised[::-1])[::-1], 1.0)
-    return out
+    return 10.0 ** log10_benjamini_hochberg(np.log10(p)[None])[0]
 
 
 def _score_one(
