@@ -33,6 +33,7 @@ from cellsigil.sig._moments import Moments, measure, rna_content, var_samples
 from cellsigil.tl._stats import GroupStats, group_stats
 
 log = logging.getLogger(__name__)
+RNA_CONTENT = {True: "ratios within samples", False: "means over samples, the samples' depth in it"}
 UNITS = "mean counts per 10,000 (CP10K) per cell, linear scale"
 
 
@@ -146,7 +147,13 @@ def build(
         generator,
     )
     out = _assemble(adata, cells, moments, ranking, choice, ids, symbols)
-    out.obs["rna_content"] = rna_content(factors.content, cells)
+    out.obs["rna_content"], linked = rna_content(factors.content, cells)
+    if not linked:
+        msg = (
+            f"No chain of samples of obs[{sample_key!r}] links all types of {groupby!r}, so rna_content holds the "
+            f"samples' depth too. Pass size_factors= to deconvolve if they were sequenced differently."
+        )
+        warnings.warn(msg, UserWarning, stacklevel=2)
     out.obs["cell_ontology_id"] = _ontology_ids(adata, groupby, cells, ontology)
     labels = (
         cells.group.tolist(),
@@ -175,6 +182,7 @@ def build(
         },
         "card": {
             "size_factor": factors.source,
+            "rna_content": RNA_CONTENT[linked],
             "genes_per_type": choice.n_genes,
             "n_selected": int(choice.selected.sum()),
             "condition_number": number(choice.condition),

@@ -116,11 +116,13 @@ def measure(counts: Rows, scale: np.ndarray, cells: Cells) -> Moments:
     )
 
 
-def rna_content(content: np.ndarray, cells: Cells) -> np.ndarray:
-    """Return the relative total count of a cell per type (mean 1): geometric mean of within-sample ratios.
+def rna_content(content: np.ndarray, cells: Cells) -> tuple[np.ndarray, bool]:
+    """Return the relative total count of a cell per type (mean 1), and whether samples link the types.
 
     log(mean total of type k in sample s) = a_s + b_k, by least squares: in a complete design exp(b_k)
-    is the geometric mean over samples of the ratio to the sample's own level.
+    is the geometric mean over samples of the ratio to the sample's own level. Where no chain of samples
+    links all types (each sorted apart), a_s can't be told from b_k: exp(b_k) is then the geometric mean
+    over samples, their depth in it.
     """
     used = (cells.group >= 0) & (content > 0)
     shape = cells.n.shape
@@ -135,10 +137,14 @@ def rna_content(content: np.ndarray, cells: Cells) -> np.ndarray:
     design = np.zeros((k.size, sum(shape)))
     design[np.arange(k.size), k] = 1
     design[np.arange(k.size), shape[0] + s] = 1
-    level = np.linalg.lstsq(design, np.log(total[k, s] / n[k, s]), rcond=None)[0][: shape[0]]
-    out = np.exp(level - level.mean())
+    log_mean = np.log(total[k, s] / n[k, s])
+    level, _, rank, _ = np.linalg.lstsq(design, log_mean, rcond=None)
+    linked = rank == np.unique(k).size + np.unique(s).size - 1
+    if not linked:
+        level = np.linalg.lstsq(design[:, : shape[0]], log_mean, rcond=None)[0]
+    out = np.exp(level[: shape[0]] - level[: shape[0]].mean())
     out[~np.isin(np.arange(shape[0]), k)] = np.nan
-    return out / np.nanmean(out)
+    return out / np.nanmean(out), bool(linked)
 
 
 def _divide(a: np.ndarray, b: np.ndarray) -> np.ndarray:

@@ -36,6 +36,9 @@ def read(path: str | Path) -> SignatureSet:
         The file is neither, or its values are no profiles: text, missing, negative or infinite.
     """
     path = Path(path)
+    if path.suffix.lower() == ".gmt":
+        msg = f"{path} holds gene sets, no profiles. Read it with tl.read_signatures, or pass the signature's .h5ad."
+        raise ValueError(msg)
     if not path.is_file():
         msg = f"There is no file {path}."
         raise FileNotFoundError(msg)
