@@ -66,7 +66,8 @@ def test_all_is_sorted_and_true(room):
 
 @pytest.mark.parametrize("function", _functions())
 def test_a_public_function_has_a_docstring_types_and_keywords(function):
-    assert function.__doc__ and function.__doc__.strip().splitlines()[0].endswith(".")
+    assert function.__doc__
+    assert function.__doc__.strip().splitlines()[0].endswith(".")
     signature = inspect.signature(function)
     assert signature.return_annotation is not inspect.Signature.empty
     for name, parameter in signature.parameters.items():

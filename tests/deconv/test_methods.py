@@ -152,3 +152,16 @@ def test_every_record_says_what_it_answers():
         assert method.answers in ("rna", "cell")
         assert method.reference
         assert method.needs
+
+
+def test_only_the_most_similar_types_are_named():
+    from cellsigil.deconv._fit import similar_types
+
+    rng = np.random.default_rng(0)
+    base = rng.gamma(2, 10, 200)
+    alike = np.column_stack([base * rng.lognormal(0, 0.01 * (1 + k), 200) for k in range(8)])
+    said = similar_types(alike, [f"type{k}" for k in range(8)])
+    assert said.startswith("type0 ~ type1; ")
+    assert said.endswith("; and 20 more pairs")
+    assert said.count("~") == 8
+    assert similar_types(np.eye(3), ["a", "b", "c"]) == ""

@@ -9,6 +9,7 @@ from cellsigil.deconv.methods import Method
 from cellsigil.deconv.methods._record import FLOOR
 
 ALIKE = 0.95  # cosine of two profiles, each gene divided by its mean
+MOST_PAIRS = 8  # pairs of similar types that are named
 
 
 def fit_table(
@@ -43,9 +44,12 @@ def condition_number(s: np.ndarray) -> float:
 
 
 def similar_types(s: np.ndarray, types: list[str]) -> str:
-    """Return the pairs of types whose profiles are alike on these genes, "" if none are."""
+    """Return the pairs of types whose profiles are alike on these genes, the most alike first, "" if none are."""
     relative = _relative(s)
     length = np.sqrt((relative**2).sum(axis=0))
     cosine = (relative.T @ relative) / np.maximum(np.outer(length, length), 1e-300)
     first, second = np.nonzero(np.triu(cosine > ALIKE, 1))
-    return "; ".join(f"{types[a]} ~ {types[b]}" for a, b in zip(first, second))
+    order = np.argsort(-cosine[first, second], kind="stable")
+    pairs = [f"{types[first[i]]} ~ {types[second[i]]}" for i in order]
+    more = [f"and {len(pairs) - MOST_PAIRS} more pairs"] if len(pairs) > MOST_PAIRS else []
+    return "; ".join(pairs[:MOST_PAIRS] + more)

@@ -12,6 +12,7 @@ from cellsigil.report._collect import Source
 from cellsigil.report._figures import picture
 from cellsigil.report._section import Section, Table, shown
 
+MOST_ROWS = 200  # of a table that stands in the page; the file holds all
 NOT_HELD = (
     "No interval holds the error of a different platform, of a cell type that the signature lacks, "
     "or of the RNA content that was assumed."
@@ -152,7 +153,14 @@ def deconvolution(source: Source) -> Section:
     ]
     section.tables = [
         _indexed("fractions", "Cell fractions", result.fractions),
-        Table("intervals", "95 % intervals", result.intervals, folded=len(result.intervals) > 12),
+        Table(
+            "intervals",
+            "95 % intervals"
+            + (f" (the first {MOST_ROWS} rows)" if len(result.intervals) > MOST_ROWS else ""),
+            result.intervals,
+            result.intervals.head(MOST_ROWS),
+            folded=len(result.intervals) > 12,
+        ),
         _fit(result.fit),
     ]
     if source.truth is not None:

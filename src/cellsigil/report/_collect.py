@@ -34,7 +34,12 @@ class Source:
 
     @property
     def cluster_key(self) -> str:
-        """Return the obs column of the clusters: what the markers were found for, or Leiden's."""
+        """Return the obs column of the clusters: the markers' groups, unless those are the cell types."""
+        return _keys.LEIDEN if self.marker_key == _keys.CELL_TYPE else self.marker_key
+
+    @property
+    def marker_key(self) -> str:
+        """Return the obs column that the markers were found for, or Leiden's."""
         try:
             key = str(self.adata.uns[_keys.RANK_GENES_GROUPS]["params"]["groupby"])
         except (KeyError, TypeError):
@@ -230,7 +235,7 @@ def _small_umap(adata: AnnData, key: str) -> Any:
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(4.2, 4.2), layout="constrained", facecolor="white")
-    labels = key != _keys.SAMPLE
+    labels = False if key == _keys.SAMPLE else None  # None: where there is room for them
     return pl.umap(adata, color=key, legend=False, labels=labels, title="", ax=figure.add_subplot())
 
 

@@ -60,7 +60,7 @@ def markers(source: Source) -> Section:
     if names is None or getattr(names, "dtype", None) is None or not names.dtype.names:
         section.missing = 'tl.markers(adata, groupby="leiden")'
         return section
-    key = source.cluster_key
+    key = source.marker_key
     table = _top(source, entry, key)
     against = _reference(entry)
     section.sentence = (
@@ -71,9 +71,10 @@ def markers(source: Source) -> Section:
     )
     if not _own(entry).get("labels_independent"):
         section.cautions.append(CIRCULAR)
+    n = max(1, min(3, 60 // len(names.dtype.names)))
     section.pictures.append(
         picture(
-            lambda: pl.markers(source.adata, key),
+            lambda: pl.markers(source.adata, key, n=n),
             f"Dot plot of the best markers: colour is the mean, size the share of cells with the gene, by {key}.",
         )
     )

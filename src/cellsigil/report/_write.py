@@ -11,6 +11,7 @@ import pandas as pd
 from anndata import AnnData
 
 from cellsigil._files import write_table, write_text
+from cellsigil._matrix import read_tables
 from cellsigil.report import _bulk, _collect, _evidence, _methods
 from cellsigil.report._collect import Source
 from cellsigil.report._section import Section
@@ -79,6 +80,7 @@ def write(
     if not path.parent.is_dir():
         msg = f"Cannot write {path}: the folder {path.parent} does not exist. Create it first."
         raise FileNotFoundError(msg)
+    read_tables(adata)
     source = Source(adata, signature, deconvolution, truth)
     sections = [
         _collect.qc(source), _collect.umap(source), _collect.composition(source),
