@@ -278,7 +278,7 @@ def _nothing_found(wanted: list[str], genes: pd.Index, var: pd.DataFrame | None)
         if here
         else "There are no genes."
     )
-    if hasattr(var, "to_memory"):  # opened lazily
+    if var is not None and hasattr(var, "to_memory"):  # opened lazily
         var = var.to_memory()
     for column, values in [] if var is None else var.items():
         if not set(wanted).isdisjoint(values.astype(str)):
