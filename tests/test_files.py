@@ -191,7 +191,7 @@ def test_names_by_example():
     assert _files.label_names(["CD8+ T", "B", "1a"]) == {
         "CD8+ T": "CD8pos_T",
         "B": "B",
-        "1a": "T_1a",
+        "1a": "type_1a",
     }
 
 

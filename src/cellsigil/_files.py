@@ -133,7 +133,7 @@ def label_names(names: Iterable[str]) -> dict[str, str]:
     def safe(name: str) -> str:
         plain = re.sub(r"\+", "pos", name)
         plain = re.sub(r"[^A-Za-z0-9_]+", "_", plain).strip("_")
-        return plain if plain[:1].isalpha() else f"T_{plain}".rstrip("_")
+        return plain if plain[:1].isalpha() else f"type_{plain}".rstrip("_")
 
     return _made_unique(names, safe, sep="_", ignore_case=True)
 
