@@ -88,7 +88,7 @@ def intervals(
     table = table.assign(sample=table["sample"].astype(str), type=table["type"].astype(str))
     columns = min(4, len(shown))
     rows = -(-len(shown) // columns)
-    each = float(np.clip(0.19 * len(samples), 0.9, 6.0))
+    each = float(np.clip(0.19 * len(samples), 0.9, 6.0)) if _few(samples) else 2.4
     figure = _style.new_figure(9.4 if columns > 2 else 3.2 * columns, rows * (each + 0.62) + 0.2)
     panels = figure.subplots(rows, columns, squeeze=False, sharey=True)
     for ax in panels.ravel()[len(shown) :]:
@@ -99,13 +99,17 @@ def intervals(
         _style.dress(ax, size=8, grid="x")
         _style.title(ax, _style.shown(name, 22))
     for ax in panels[:, 0]:
-        if len(samples) <= NAMED_SAMPLES // 2:
+        if _few(samples):
             _style.name_ticks(ax, "y", samples, size=8, longest=24)
         else:
             ax.set(yticks=[], ylabel=f"{len(samples)} samples")
     panels[0, 0].set_ylim(len(samples) - 0.4, -0.6)
     figure.supxlabel("Estimated share of cells (%)", fontsize=9, color=_style.INK)
     return figure
+
+
+def _few(samples: list[str]) -> bool:
+    return len(samples) <= NAMED_SAMPLES // 2
 
 
 def _forest(ax: Axes, rows: pd.DataFrame, color: str) -> None:
@@ -152,7 +156,7 @@ def truth(
     wheel = _style.palette(result.fractions.columns, colors=colors)
     widest = max(len(name) for name in estimated.columns)
     columns = -(-estimated.shape[1] // 22)
-    ax = _style.axes(ax, 4.9 + columns * (0.85 + 0.075 * min(widest, 40)), 4.6)
+    ax = _style.axes(ax, 5.0 + columns * (1.15 + 0.078 * min(widest, 40)), 4.6)
     x, y = 100 * known.to_numpy(dtype=float), 100 * estimated.to_numpy(dtype=float)
     top = 1.06 * max(float(np.nanmax(x, initial=0)), float(np.nanmax(y, initial=0)), 1.0)
     ax.plot([0, top], [0, top], color=_style.FAINT, lw=1, ls=(0, (4, 3)), zorder=1)

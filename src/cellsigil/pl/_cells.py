@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
+NAMED_SAMPLES = 200  # a bar each with its name, down a page that may be 23 inches long
 QC_METRICS = {
     "total_counts": "Molecules per cell",
     "n_genes_by_counts": "Genes per cell",
@@ -352,24 +353,27 @@ def stacked(
     """Draw rows of shares as stacked horizontal bars, first row on top."""
     n = len(shares)
     wheel = _style.palette(shares.columns, colors=colors)
-    columns = min(4, max(1, 90 // (6 + max(map(len, wheel), default=1))))
-    bars = float(np.clip(0.27 * n, 1.2, 9.0))
+    columns = min(4, max(1, 104 // (6 + max(map(len, wheel), default=1))))
+    roomy, named = n <= 60, n <= NAMED_SAMPLES
+    bars = max(1.2, 0.27 * min(n, 33), 0.115 * n if named else 9.0)
+    own = ax is None
     ax = _style.axes(ax, 8.6, bars + 0.75 + 0.22 * -(-len(wheel) // columns))
     left = np.zeros(n)
     for name, values in shares.items():
         wide = 100 * values.to_numpy(dtype=float)
         wide = np.where(np.isfinite(wide), wide, 0)
         ax.barh(
-            range(n), wide, left=left, height=0.8 if n <= 60 else 1.0, color=wheel[str(name)],
-            edgecolor="white", linewidth=0.5 if n <= 60 else 0, label=_style.shown(name),
+            range(n), wide, left=left, height=0.8 if roomy else 0.9 if named else 1.0, color=wheel[str(name)],
+            edgecolor="white", linewidth=0.5 if roomy else 0, label=_style.shown(name),
         )  # fmt: skip
         left += wide
     _style.dress(ax, size=8.5)
     ax.set(xlim=(0, 100), ylim=(n - 0.4, -0.6))
     ax.spines["left"].set_visible(False)
     ax.tick_params(axis="y", length=0)
-    if n <= 60:
-        _style.name_ticks(ax, "y", shares.index, size=8.5)
+    if roomy or (named and own):
+        size = 8.5 if n <= 33 else 7.0 if roomy else 6.0
+        _style.name_ticks(ax, "y", shares.index, size=size)
     else:
         ax.set(yticks=[], ylabel=f"{n} samples")
     ax.legend(

@@ -118,8 +118,8 @@ def _in_notebook() -> bool:
 
 
 def axes(ax: Axes | None, width: float, height: float) -> Axes:
-    """Return ``ax``, or axes in a new figure of so many inches."""
-    return new_figure(width, height).add_subplot() if ax is None else ax
+    """Return ``ax``, or axes in a new figure of so many inches, high enough for a colour bar's name."""
+    return new_figure(width, max(height, 2.6)).add_subplot() if ax is None else ax
 
 
 def dress(ax: Axes, *, size: float = 9, grid: str | None = None) -> Axes:
@@ -225,7 +225,9 @@ def name_cells(ax: Axes, axis: str, names: Iterable[Any], *, size: float = 9) ->
 def key_bar(ax: Axes, mesh: Any, label: str) -> Any:
     """Add a slim colour bar with a name."""
     assert ax.figure is not None
-    bar = ax.figure.colorbar(mesh, ax=ax, shrink=0.7, aspect=18, pad=0.02)
+    height = ax.get_position().height * ax.figure.get_figure(root=True).get_figheight()  # type: ignore[union-attr]
+    shrink = float(np.clip(2.2 / height, 0.05, 0.8))
+    bar = ax.figure.colorbar(mesh, ax=ax, shrink=shrink, aspect=16, pad=0.02)
     bar.outline.set_visible(False)  # type: ignore[operator]
     bar.ax.tick_params(labelsize=8, labelcolor=INK, color=FAINT, length=2)
     bar.set_label(label, size=8.5, color=INK)

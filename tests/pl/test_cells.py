@@ -1,0 +1,85 @@
+"""What the figures of cells draw is what the data hold."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from matplotlib.colors import to_rgba
+from matplotlib.figure import Figure
+
+from cellsigil import pl
+
+
+def test_qc_has_a_panel_per_measure_and_counts_every_cell(cells):
+    figure = pl.qc(cells, thresholds={"pct_counts_mt": [None, 5.0]})
+    assert [ax.get_title("left") for ax in figure.axes] == [
+        "Molecules per cell",
+        "Mitochondrial counts (%)",
+    ]
+    for ax in figure.axes:
+        assert sum(bar.get_height() for bar in ax.patches) == 120
+    assert figure.axes[1].lines[-1].get_xdata()[0] == 5.0
+
+
+def test_qc_by_sample_names_the_samples(cells):
+    figure = pl.qc(cells, sample_key="sample")
+    assert [t.get_text() for t in figure.axes[0].get_xticklabels()] == ["s0", "s1", "s2"]
+
+
+def test_umap_draws_every_cell_in_the_colour_of_its_type(cells):
+    ax = pl.umap(cells, color="cell_type")
+    dots = ax.collections[0]
+    wheel = pl.palette(["T/NK", "<b>B</b>", "$x$ & y", "_hidden"])
+    drawn = {
+        tuple(p): tuple(c) for p, c in zip(np.asarray(dots.get_offsets()), dots.get_facecolors())
+    }
+    for place, name in zip(cells.obsm["X_umap"], cells.obs["cell_type"]):
+        assert drawn[tuple(place)] == to_rgba(wheel[name])
+
+
+def test_umap_of_a_gene_draws_its_values_highest_on_top(cells):
+    dots = pl.umap(cells, color="G0").collections[0]
+    values = np.asarray(dots.get_array())
+    assert (np.diff(values) >= 0).all()
+    np.testing.assert_array_equal(values, np.sort(cells.X[:, 0].toarray().ravel()))
+
+
+def test_composition_stacks_to_one_hundred_in_the_cells_shares(cells):
+    ax = pl.composition(cells)
+    wide = np.array([[bar.get_width() for bar in group] for group in ax.containers])
+    table = cells.obs.groupby(["cell_type", "sample"], observed=True).size().unstack()
+    np.testing.assert_allclose(wide, 100 * table / table.sum(), rtol=1e-12)
+    assert [t.get_text() for t in ax.get_yticklabels()] == ["s0", "s1", "s2"]
+
+
+@pytest.mark.parametrize(
+    ("draw", "error"),
+    [
+        (lambda a: pl.qc(a, metrics=["no"]), r"Run cellsigil\.pp\.qc"),
+        (lambda a: pl.umap(a, basis="X_tsne"), r"Run cellsigil\.tl\.umap"),
+        (lambda a: pl.umap(a, color="cell_typ"), "Did you mean 'cell_type'"),
+        (lambda a: pl.composition(a, sample_key="sampl"), "Did you mean 'sample'"),
+        (lambda a: pl.scores(a, key="other"), r"Run cellsigil\.tl\.score_clusters"),
+        (lambda a: pl.markers(a, "cell_typ"), "Did you mean 'cell_type'"),
+    ],
+)
+def test_what_is_missing_is_named_with_the_way_out(cells, draw, error):
+    with pytest.raises(KeyError, match=error):
+        draw(cells)
+
+
+def test_a_given_ax_is_drawn_in(cells):
+    for draw in (pl.umap, pl.composition, pl.scores):
+        ax = Figure().add_subplot()
+        assert draw(cells, ax=ax) is ax
+    for draw in (pl.markers, pl.heatmap):
+        ax = Figure().add_subplot()
+        assert draw(cells, "cell_type", ax=ax) is ax
+
+
+def test_colours_hang_on_the_names_alone():
+    a = pl.palette(["c10", "c2", "unknown", "x, unresolved"])
+    assert a["c2"] == pl.palette(["c2", "c10"])["c2"]
+    assert a["c10"] == pl.palette(["c2", "c10"])["c10"]
+    assert len(set(pl.palette([f"t{i}" for i in range(40)]).values())) == 40
+    assert pl.palette(["a", "b"], colors={"b": "#000000"})["b"] == "#000000"
