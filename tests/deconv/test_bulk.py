@@ -81,6 +81,20 @@ FILES = {  # name of the file: (text, genes, samples, first row)
         "__alignment_not_unique\t5\n",
         [A, B], ["htseq"], [100],
     ),
+    "htseq_symbols.txt": (
+        f"{A}.4\tCD4\t100\t3\n{B}\tCD8A\t0\t60\n__no_feature\t\t5\t5\n",
+        [A, B], ["column3", "column4"], [100, 3],
+    ),
+    "htseq_symbols_header.txt": (
+        f"\t\t\ts1\n{A}.4\tCD4\tprotein_coding\t100\n{B}\tCD8A\tprotein_coding\t60\n__no_feature\t\t\t5\n",
+        [A, B], ["s1"], [100],
+    ),
+    "fc_attributes.txt": (
+        "# Program:featureCounts v2.0.6\n"
+        "Geneid\tChr\tStart\tEnd\tStrand\tLength\tgene_name\tgene_biotype\ts1.bam\n"
+        f"{A}.4\t1\t1\t3\t+\t8\tCD4\tprotein_coding\t100\n{B}.2\t2\t1\t9\t-\t9\tCD8A\tprotein_coding\t60\n",
+        [A, B], ["s1"], [100],
+    ),
     "x.rna_seq.augmented_star_gene_counts.tsv": (
         "# gene-model: GENCODE v36\n"
         "gene_id\tgene_name\tgene_type\tunstranded\tstranded_first\tstranded_second\ttpm_unstranded\t"
@@ -138,7 +152,9 @@ def test_a_file_without_a_header_is_told(tmp_path):
 
 
 @pytest.mark.parametrize(
-    "name", ["gtex.gct.gz", "salmon.merged.gene_counts.tsv", "x.rna_seq.augmented_star_gene_counts.tsv"]
+    "name",
+    ["gtex.gct.gz", "salmon.merged.gene_counts.tsv", "x.rna_seq.augmented_star_gene_counts.tsv",
+     "htseq_symbols.txt", "htseq_symbols_header.txt", "fc_attributes.txt"],
 )  # fmt: skip
 def test_keeps_the_symbols_beside_the_ids(tmp_path, name):
     table = deconv.read_bulk(put(tmp_path, name, FILES[name][0]))

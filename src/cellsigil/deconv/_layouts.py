@@ -124,13 +124,13 @@ def _read_columns(path: Path, text: str, layout: Layout) -> tuple[pd.DataFrame, 
             return _without_summary(_summed(one, isoforms=isoforms)), symbols
     if not layout.header:
         table = _without_header(path, table, sample)
-    return _generic(table)
+    return _generic(_attributes_named(table))
 
 
 def _without_header(path: Path, table: pd.DataFrame, sample: str) -> pd.DataFrame:
     """Name the columns of a file that starts with its first gene."""
     counted = table.iloc[:, 0].str.match(_SUMMARY)
-    if len(table.columns) == 4 and counted.iloc[:4].any():
+    if len(table.columns) == 4 and table.iloc[:4, 0].str.startswith("N_").any():
         table = table.iloc[:, :2]  # STAR: unstranded
     if len(table.columns) == 2:
         table = table.set_axis(["gene", sample], axis=1)
@@ -155,7 +155,7 @@ def _generic(table: pd.DataFrame) -> tuple[pd.DataFrame, dict[str, str]]:
         if place != at
         and name not in beside
         and str(name).lower() not in _ANNOTATION
-        and not (place <= 3 and str(name).lower() in _SYMBOL_COLUMNS)
+        and not _holds_symbols(table, place)
     ]
     out = table.iloc[:, values].set_axis(_genes(table.iloc[:, at]), axis=0)
     if str(gene).lower() == "geneid":
@@ -184,16 +184,29 @@ def _without_summary(table: pd.DataFrame) -> pd.DataFrame:
     return table[~table.index.str.match(_SUMMARY)]
 
 
+def _holds_symbols(table: pd.DataFrame, place: int) -> bool:
+    """Whether a column is text under a name for symbols."""
+    named = str(table.columns[place]).lower() in _SYMBOL_COLUMNS
+    return named and not pd.api.types.is_numeric_dtype(table.iloc[:, place])
+
+
 def _symbols(table: pd.DataFrame, gene: str) -> dict[str, str]:
-    for name in table.columns[:4]:
-        if (
-            name != gene
-            and str(name).lower() in _SYMBOL_COLUMNS
-            and not pd.api.types.is_numeric_dtype(table[name])
-        ):
-            given = table[[gene, name]].dropna()
-            return dict(zip(given[gene].astype(str), given[name].astype(str)))
+    for place, name in enumerate(table.columns):
+        if name != gene and _holds_symbols(table, place):
+            given = pd.DataFrame({"id": table[gene], "symbol": table.iloc[:, place]}).dropna()
+            return dict(zip(given["id"].astype(str), given["symbol"].astype(str)))
     return {}
+
+
+def _attributes_named(table: pd.DataFrame) -> pd.DataFrame:
+    """Name htseq-count's additional attributes, text without a name between genes and counts: symbols first."""
+    names = list(table.columns)
+    for place in range(1, len(names)):
+        nameless = names[place] in ("", f"column{place + 1}")
+        if not nameless or pd.api.types.is_numeric_dtype(table.iloc[:, place]):
+            break
+        names[place] = "gene_name" if place == 1 else "gene_type"
+    return table.set_axis(names, axis=1)
 
 
 def _short_names(paths: list[str]) -> list[str]:

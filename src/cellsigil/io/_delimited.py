@@ -142,6 +142,8 @@ def _is_header(first: list[str], second: list[str]) -> bool:
     """Whether the first line names the columns; these may be numbers, below a corner that is no gene."""
     if len(first) < 2 or len(second) == len(first) + 1:
         return True
+    if re.fullmatch(r"ENS[A-Z]*[GT]\d{11}(\.\d+)?", first[0]):
+        return False
     if not all(_is_number(field) for field in first[1:] if field):
         return True
     return bool(_CORNER.fullmatch(re.sub(r"[\W_]", "", first[0].lower())))
