@@ -166,6 +166,20 @@ def test_a_view_of_an_anndata_opened_lazily(cells, tmp_path):
     )
 
 
+def test_a_view_of_dask_arrays(cells):
+    adata, right = lazy_copy(cells), cells.copy()
+    genes = right.var_names[::-2]
+    for one in (adata, right):
+        cs.pp.normalize(one)
+    pd.testing.assert_frame_equal(
+        cs.tl.markers(adata[::2, genes], "type"), cs.tl.markers(right[::2, genes], "type")
+    )
+    view = adata[::2]
+    cs.pp.qc(view)
+    cs.pp.normalize(view)
+    np.testing.assert_array_equal(dense(view.X), dense(right[::2].X))
+
+
 def test_what_was_opened_lazily_can_be_processed_written_and_opened_again(cells, tmp_path):
     pytest.importorskip("xarray")
     adata = cells.copy()

@@ -388,7 +388,8 @@ def suggest(name: Any, known: Any) -> str:
 
 
 def _is_dask(matrix: Any) -> bool:
-    return type(matrix).__module__.startswith("dask.array")
+    # the part of a dask array that a view shows is of a class of anndata's own
+    return any(base.__module__.startswith("dask.array") for base in type(matrix).__mro__)
 
 
 def _is_on_disk(matrix: Any) -> bool:
