@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 
 from cellsigil import datasets, pl
 
-NAMES = {"B cell": "naive B cell", "conventional dendritic cell": "conventional dendritic cell 2"}
+NAMES = {"conventional dendritic cell": "conventional dendritic cell 2"}
 
 
 def main(results: Path) -> None:

@@ -26,7 +26,7 @@ from cellsigil.deconv._intervals import (
 )
 from cellsigil.deconv._match import Reference, match_genes, open_signature
 from cellsigil.deconv._result import Deconvolution
-from cellsigil.deconv._rna_content import content_of
+from cellsigil.deconv._rna_content import NOT_ASKED, content_of
 from cellsigil.deconv.methods import METHODS, Method
 
 log = logging.getLogger(__name__)
@@ -122,6 +122,8 @@ def deconvolve(
     fit["scale"] = [guess_scale(table[name].to_numpy()) for name in table.columns]
     fit["similar_types"] = similar
     for note in notes:
+        if note == NOT_ASKED:
+            continue  # the caller's own choice: kept in the result, no reason to warn
         warnings.warn(f"deconvolve: {note}", stacklevel=2)
     log.info(
         "deconvolve: %d samples, %d types, %s on %d of %d common genes, RNA content: %s",

@@ -12,6 +12,8 @@ import pandas as pd
 
 from cellsigil._matrix import suggest
 
+NOT_ASKED = "no RNA-content correction was asked for: fractions are RNA fractions."
+
 
 @dataclass(frozen=True)
 class Published:
@@ -108,8 +110,7 @@ def content_of(
         A factor that is missing, zero, negative or not finite, or an unknown name of a source.
     """
     if size_factors is None:
-        note = "no RNA-content correction was asked for: fractions are RNA fractions."
-        return None, "none", [note]
+        return None, "none", [NOT_ASKED]
     if isinstance(size_factors, str):
         if size_factors == "signature":
             return _from_signature(types, own)

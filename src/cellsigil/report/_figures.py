@@ -7,6 +7,7 @@ import io
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
+from cellsigil.pl._style import off_screen
 from cellsigil.report._section import Picture
 
 if TYPE_CHECKING:
@@ -27,7 +28,8 @@ def picture(
 
     ``many_points`` asks for pixels at once; ``colors`` (name to colour) becomes a legend in the page.
     """
-    drawn = draw()
+    with off_screen():  # a notebook that runs a preset shows none of the report's figures
+        drawn = draw()
     figure = drawn if hasattr(drawn, "savefig") else drawn.figure
     source = "" if many_points else _svg(figure)
     if not source:
