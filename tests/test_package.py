@@ -27,7 +27,11 @@ def _functions() -> list:
 
 def _modules_after(code: str) -> set[str]:
     code = f"import sys; {code}; print(' '.join(m for m in {HEAVY!r} if m in sys.modules))"
-    return set(subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split())
+    return set(
+        subprocess.run(
+            [sys.executable, "-c", code], capture_output=True, text=True, check=True
+        ).stdout.split()
+    )
 
 
 def test_importing_the_package_imports_nothing_heavy():
@@ -45,7 +49,9 @@ def test_rooms_leave_scanpy_and_scikit_learn_alone(room):
 
 
 def test_plots_leave_scanpy_alone():
-    assert "scanpy" not in _modules_after("import cellsigil.pl, cellsigil.report, cellsigil.presets")
+    assert "scanpy" not in _modules_after(
+        "import cellsigil.pl, cellsigil.report, cellsigil.presets"
+    )
 
 
 def test_an_unknown_room_is_named():
@@ -75,7 +81,9 @@ def test_a_public_function_has_a_docstring_types_and_keywords(function):
         assert parameter.kind is not inspect.Parameter.VAR_KEYWORD, name
         assert name not in {"copy", "inplace", "use_raw", "verbose"}, name
         if parameter.default is not inspect.Parameter.empty:
-            assert parameter.kind is inspect.Parameter.KEYWORD_ONLY, f"{name} has a default but is positional"
+            assert parameter.kind is inspect.Parameter.KEYWORD_ONLY, (
+                f"{name} has a default but is positional"
+            )
         elif len(signature.parameters) > 1:
             assert name in function.__doc__, f"{name} is not documented"
 

@@ -30,7 +30,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     terminal.setLevel(logging.WARNING)  # the run's log file holds the rest
     terminal.setFormatter(logging.Formatter("%(levelname)s: %(message)s"))
     logging.getLogger("cellsigil").addHandler(terminal)
-    warnings.showwarning = _show_warning
+    warnings.showwarning = _show_warning  # type: ignore[assignment]
     try:
         return arguments.action(arguments)
     except KeyboardInterrupt:

@@ -53,7 +53,9 @@ def test_threads_are_given_back():
 def test_the_cache_folder_lies_where_the_user_says(tmp_path):
     code = "from cellsigil._core import _jit; print(_jit.CACHE_DIR)"
     environment = {**os.environ, "NUMBA_CACHE_DIR": str(tmp_path)}
-    answer = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True)
+    answer = subprocess.run(
+        [sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True
+    )
     assert answer.stdout.startswith(str(tmp_path))
     assert "cellsigil-kernels-" in answer.stdout
 
@@ -64,5 +66,7 @@ def test_a_home_that_cannot_be_written_is_no_obstacle(tmp_path):
     nowhere.write_text("in the way")
     environment = {k: v for k, v in os.environ.items() if k != "NUMBA_CACHE_DIR"}
     environment["XDG_CACHE_HOME"] = str(nowhere)
-    answer = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True)
+    answer = subprocess.run(
+        [sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True
+    )
     assert answer.stdout.strip() == "True"
