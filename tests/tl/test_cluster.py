@@ -1,14 +1,19 @@
 """tl.cluster: Leiden on our graphs and scanpy's."""
 
 import random
+import subprocess
+import sys
 
 import anndata as ad
 import numpy as np
 import pandas as pd
 import pytest
 import scipy.sparse as sp
+from scipy.sparse.csgraph import connected_components
 
 from cellsigil import pp, tl
+from cellsigil._core._jit import threads
+from cellsigil._core._leiden import leiden
 
 
 def blobs(sizes=(30, 60, 60), d=5, seed=0):
@@ -49,7 +54,7 @@ def naive_modularity(graph, labels):
     return float(((a - np.outer(degree, degree) / total) * same).sum() / total)
 
 
-@pytest.mark.parametrize("flavor", ["igraph", "leidenalg"])
+@pytest.mark.parametrize("flavor", ["cellsigil", "igraph", "leidenalg"])
 def test_finds_blobs_and_numbers_them_by_size(flavor):
     adata = blobs()
     pp.neighbors(adata)
@@ -67,28 +72,77 @@ def test_finds_blobs_and_numbers_them_by_size(flavor):
 
 def test_as_modular_as_scanpys(real):
     sc = pytest.importorskip("scanpy")
-    ours, theirs = [], []
-    for seed in range(3):
-        tl.cluster(real, rng=seed, key_added="ours")
-        ours.append(real.uns["ours"]["modularity"])
+    graph = real.obsp["connectivities"]
+    ours, theirs, converged = [], [], []
+    for seed in range(10):
+        ours.append(leiden(graph, resolution=1.0, n_iterations=2, seeds=[seed])[1])
+        for rounds, reached in ((2, theirs), (-1, converged)):
+            sc.tl.leiden(
+                real, flavor="igraph", n_iterations=rounds, directed=False,
+                random_state=seed, key_added="sc",
+            )  # fmt: skip
+            reached.append(naive_modularity(graph, real.obs["sc"].to_numpy("U")))
+    assert np.mean(ours) >= np.mean(theirs) - 5e-4
+    tl.cluster(real, key_added="ours")
+    assert real.uns["ours"]["modularity"] >= np.mean(converged) - 5e-4
+    assert (np.diff(np.bincount(real.obs["ours"].cat.codes)) <= 0).all()
+    for flavor in ("igraph", "leidenalg"):
+        tl.cluster(real, flavor=flavor, key_added="ours")
+        assert real.uns["ours"]["modularity"] >= np.median(theirs) - 2e-3
+
+
+def test_clusters_are_connected_and_the_same_on_any_number_of_threads(real):
+    for resolution in (0.3, 1, 4):
+        for n in (1, 2):
+            with threads(n):
+                tl.cluster(real, resolution=resolution, key_added=f"on{n}")
+        assert real.obs["on1"].tolist() == real.obs["on2"].tolist()
+        assert real.uns["on1"]["modularity"] == real.uns["on2"]["modularity"]
+        labels = real.obs["on1"].to_numpy("U")
+        for c in np.unique(labels):
+            inside = real.obsp["connectivities"][labels == c][:, labels == c]
+            assert connected_components(inside, directed=False)[0] == 1
+
+
+def test_agrees_with_scanpy_as_scanpy_does_with_itself(real):
+    sc = pytest.importorskip("scanpy")
+    from sklearn.metrics import adjusted_rand_score
+
+    labels = []
+    for seed in range(5):
         sc.tl.leiden(
             real, flavor="igraph", n_iterations=2, directed=False, random_state=seed, key_added="sc"
         )
-        theirs.append(naive_modularity(real.obsp["connectivities"], real.obs["sc"].to_numpy("U")))
-    assert np.mean(ours) >= np.mean(theirs) - 1e-3
-    assert min(ours) >= np.median(theirs) - 1e-3
-    assert (np.diff(np.bincount(real.obs["ours"].cat.codes)) <= 0).all()
-    tl.cluster(real, flavor="leidenalg", key_added="ours")
-    assert real.uns["ours"]["modularity"] >= np.median(theirs) - 2e-3
+        labels.append(real.obs["sc"].tolist())
+    itself = [adjusted_rand_score(a, b) for i, a in enumerate(labels) for b in labels[:i]]
+    tl.cluster(real)
+    ours = np.mean([adjusted_rand_score(real.obs["leiden"].tolist(), a) for a in labels])
+    assert ours >= min(itself) - 0.02
+
+
+def test_the_default_leaves_igraph_and_matplotlib_alone():
+    code = """
+import sys, anndata, numpy, cellsigil
+adata = anndata.AnnData(numpy.zeros((40, 1), "f4"))
+adata.obsm["X_pca"] = numpy.random.default_rng(0).normal(size=(40, 5))
+cellsigil.pp.neighbors(adata)
+cellsigil.tl.cluster(adata)
+print([m for m in ("igraph", "leidenalg", "matplotlib", "scanpy", "sklearn") if m in sys.modules])
+"""
+    answer = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True
+    )
+    assert answer.stdout.strip() == "[]"
 
 
 def test_same_labels_for_a_seed_and_igraphs_generator_restored(real):
-    tl.cluster(real, rng=5, key_added="a")
-    random.seed(1)
-    state = random.getstate()
-    tl.cluster(real, rng=5, key_added="b")
-    assert random.getstate() == state  # the user's generator is not drawn from ...
-    assert real.obs["a"].tolist() == real.obs["b"].tolist()
+    for flavor in ("cellsigil", "igraph"):
+        tl.cluster(real, flavor=flavor, rng=5, key_added="a")
+        random.seed(1)
+        state = random.getstate()
+        tl.cluster(real, flavor=flavor, rng=5, key_added="b")
+        assert random.getstate() == state  # the user's generator is not drawn from ...
+        assert real.obs["a"].tolist() == real.obs["b"].tolist()
     import igraph
 
     igraph.Graph.Erdos_Renyi(n=50, p=0.5)
@@ -126,7 +180,7 @@ def test_scanpys_graphs_and_keys():
     assert adata.obs["leiden"].nunique() == 3
 
 
-@pytest.mark.parametrize("flavor", ["igraph", "leidenalg"])
+@pytest.mark.parametrize("flavor", ["cellsigil", "igraph", "leidenalg"])
 @pytest.mark.parametrize("n", [1, 3])
 def test_edgeless_graphs_leave_every_cell_alone(flavor, n):
     adata = graph_of(np.eye(n))  # only self-loops

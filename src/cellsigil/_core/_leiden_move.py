@@ -1,0 +1,104 @@
+"""Leiden's fast local moving: nodes leave a queue for the community where they gain most."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from cellsigil._core._jit import inner, kernel
+from cellsigil._core._layout import scramble
+
+
+@inner
+def shuffled(n, dice):
+    """Return 0 .. n - 1 in the random order that belongs to ``dice``."""
+    order = np.arange(n).astype(np.int32)
+    for last in range(n - 1, 0, -1):
+        dice = scramble(dice + last)
+        other = (dice * (last + 1)) >> 32
+        order[last], order[other] = order[other], order[last]
+    return order
+
+
+@inner
+def sizes_and_strengths(community, strength):
+    """Return each community's nodes and strength, the empty communities, and how many those are."""
+    n = strength.size
+    size, total, empty = np.zeros(n, np.int32), np.zeros(n), np.empty(n, np.int32)
+    for v in range(n):
+        size[community[v]] += 1
+        total[community[v]] += strength[v]
+    n_empty = 0
+    for c in range(n):
+        if size[c] == 0:
+            empty[n_empty] = c
+            n_empty += 1
+    return size, total, empty, n_empty
+
+
+@inner
+def best_community(touched, n_touched, weight, total, own, pull, slack):
+    """Return the community with the largest gain, weight[c] - pull * total[c], or -1 for an empty one.
+
+    A node stays where it is unless it gains more than ``slack``. ``weight`` is set back to 0.
+    """
+    best = own
+    best_gain = weight[own] - pull * total[own] + slack
+    for t in range(n_touched):
+        c = touched[t]
+        gain = weight[c] - pull * total[c]
+        if gain > best_gain:
+            best, best_gain = c, gain
+        weight[c] = 0
+    return best if best_gain >= 0 else -1
+
+
+@kernel
+def move_nodes(indptr, indices, data, strength, resolution, slack, community, dice):
+    """Move nodes to better communities until no node gains; return the moves and the communities left.
+
+    With strengths that sum to 1, v gains w(v, C) - resolution * k_v * K_C in C (Traag 2019, eq. 1), v
+    itself taken out of C. Gains below ``slack * k_v`` are rounding, with which a node could go to and fro
+    for ever. ``community`` (n,) int32, below n, is changed in place.
+    """
+    n = strength.size
+    size, total, empty, n_empty = sizes_and_strengths(community, strength)
+    weight, touched = np.zeros(n), np.empty(n, np.int32)
+    queue, queued = shuffled(n, dice), np.ones(n, np.bool_)
+    head, waiting, n_moves = 0, n, 0
+    while waiting:
+        v = queue[head]
+        head = head + 1 if head + 1 < n else 0
+        waiting -= 1
+        queued[v] = False
+        n_touched = 0
+        for k in range(indptr[v], indptr[v + 1]):
+            c = community[indices[k]]
+            if weight[c] == 0:
+                touched[n_touched] = c
+                n_touched += 1
+            weight[c] += data[k]
+        own, k_v = community[v], strength[v]
+        total[own] -= k_v
+        new = best_community(touched, n_touched, weight, total, own, resolution * k_v, slack * k_v)
+        if new == -1:
+            new = own if size[own] == 1 else empty[n_empty - 1]
+        total[new] += k_v
+        if new == own:
+            continue
+        n_moves += 1
+        community[v] = new
+        if size[new] == 0:
+            n_empty -= 1
+        size[new] += 1
+        size[own] -= 1
+        if size[own] == 0:
+            empty[n_empty] = own
+            n_empty += 1
+        for k in range(indptr[v], indptr[v + 1]):
+            j = indices[k]
+            if community[j] != new and not queued[j]:
+                queued[j] = True
+                tail = head + waiting
+                queue[tail if tail < n else tail - n] = j
+                waiting += 1
+    return n_moves, n - n_empty

@@ -1,0 +1,132 @@
+"""Leiden's refinement and aggregation: well-connected parts of communities become the next level's nodes."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from cellsigil._core._jit import inner, kernel
+from cellsigil._core._layout import scramble
+from cellsigil._core._leiden_move import shuffled
+
+
+@kernel
+def renumber(labels):
+    """Renumber ``labels`` (n,), below n, from 0 in the order of appearance; return how many there are."""
+    number, found = np.full(labels.size, -1, np.int32), 0
+    for v in range(labels.size):
+        if number[labels[v]] < 0:
+            number[labels[v]] = found
+            found += 1
+        labels[v] = number[labels[v]]
+    return found
+
+
+@inner
+def draw(parts, gains, n_open, heat, dice):
+    """Return one of the parts, or -1 (gain 0), with odds exp(gain / heat); gains are 0 or more."""
+    most = 0.0
+    for t in range(n_open):
+        most = max(most, gains[t])
+    stay = np.exp(-most / heat)
+    odds = stay
+    for t in range(n_open):
+        gains[t] = np.exp((gains[t] - most) / heat)
+        odds += gains[t]
+    left = odds * (scramble(dice) / 4294967296.0) - stay
+    chosen = -1
+    for t in range(n_open):
+        if left < 0:
+            break
+        chosen = parts[t]
+        left -= gains[t]
+    return chosen
+
+
+@inner
+def weights_within(indptr, indices, data, community):
+    """Return each node's weight to its own community."""
+    within = np.zeros(community.size)
+    for v in range(community.size):
+        for k in range(indptr[v], indptr[v + 1]):
+            if community[indices[k]] == community[v]:
+                within[v] += data[k]
+    return within
+
+
+@kernel
+def refine(indptr, indices, data, strength, resolution, heat, community, dice):
+    """Return each node's part (n,) int32 of its community, and the number of parts.
+
+    Every node starts as its own part. In random order, one that is still alone joins a part of its
+    community that it gains in, drawn by `draw` with ``heat * k_v``; node and part must be well connected
+    to the community S: w(C, S - C) >= resolution * K_C * (K_S - K_C). Parts are connected.
+    """
+    n = strength.size
+    within, total = weights_within(indptr, indices, data, community), strength.copy()
+    whole = np.zeros(n)
+    for v in range(n):
+        whole[community[v]] += strength[v]
+    part, alone = np.arange(n).astype(np.int32), np.ones(n, np.bool_)
+    weight, joined = np.zeros(n), np.zeros(n)
+    touched, gains = np.empty(n, np.int32), np.empty(n)
+    order = shuffled(n, dice)
+    for t in range(n):
+        v = order[t]
+        home, pull = whole[community[v]], resolution * strength[v]
+        if not alone[v] or within[v] < pull * (home - strength[v]):
+            continue
+        n_touched = 0
+        for k in range(indptr[v], indptr[v + 1]):
+            if community[indices[k]] == community[v]:
+                c = part[indices[k]]
+                if weight[c] == 0:
+                    touched[n_touched] = c
+                    n_touched += 1
+                weight[c] += data[k]
+        n_open = 0
+        for u in range(n_touched):
+            c = touched[u]
+            gain = weight[c] - pull * total[c]
+            joined[c], weight[c] = weight[c], 0
+            if gain >= 0 and within[c] >= resolution * total[c] * (home - total[c]):
+                touched[n_open], gains[n_open] = c, gain
+                n_open += 1
+        new = draw(touched, gains, n_open, heat * strength[v], dice + t) if n_open else -1
+        if new >= 0:
+            alone[v] = alone[new] = False
+            part[v] = new
+            total[new] += strength[v]
+            within[new] += within[v] - 2 * joined[new]
+    return part, renumber(part)
+
+
+@kernel
+def aggregate(indptr, indices, data, strength, part, n_parts):
+    """Return the graph of the parts: CSR without self-loops, and strengths, which keep what lies within."""
+    n = part.size
+    first, total = np.zeros(n_parts + 1, np.int64), np.zeros(n_parts)
+    for v in range(n):
+        first[part[v] + 1] += 1
+        total[part[v]] += strength[v]
+    first = np.cumsum(first)
+    nodes, place = np.empty(n, np.int32), first.copy()
+    for v in range(n):
+        nodes[place[part[v]]] = v
+        place[part[v]] += 1
+    starts, columns = np.zeros(n_parts + 1, np.int64), np.empty(indices.size, np.int32)
+    weights, weight, filled = np.empty(indices.size), np.zeros(n_parts), 0
+    for c in range(n_parts):
+        for t in range(first[c], first[c + 1]):
+            v = nodes[t]
+            for k in range(indptr[v], indptr[v + 1]):
+                other = part[indices[k]]
+                if other != c:
+                    if weight[other] == 0:
+                        columns[filled] = other
+                        filled += 1
+                    weight[other] += data[k]
+        for k in range(starts[c], filled):
+            weights[k] = weight[columns[k]]
+            weight[columns[k]] = 0
+        starts[c + 1] = filled
+    return starts, columns[:filled].copy(), weights[:filled].copy(), total
