@@ -56,10 +56,12 @@ def test_the_installed_demo_lies_in_the_package(unpacked):
 
 
 def test_presets_hierarchy_and_template_are_there(unpacked):
-    code = (
-        "from cellsigil import presets, tl; from pathlib import Path; import cellsigil.report as r;"
-        "print(presets.names(), len(tl.read_hierarchy('immune').nodes), (Path(r.__file__).parent/'template.html').exists())"
-    )
+    code = """
+from pathlib import Path
+from cellsigil import presets, report, tl
+template = Path(report.__file__).parent / "template.html"
+print(presets.names(), len(tl.read_hierarchy("immune").nodes), template.exists())
+"""
     assert run(unpacked, code).startswith("['pbmc'")
     assert run(unpacked, code).endswith("True")
 
