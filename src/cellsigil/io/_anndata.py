@@ -14,7 +14,8 @@ import numpy as np
 import scipy.sparse as sp
 
 from cellsigil import _keys
-from cellsigil._matrix import LARGEST_EXACT, as_rows
+from cellsigil._block import LARGEST_EXACT
+from cellsigil._matrix import as_rows
 from cellsigil.io._errors import ReadError, reading
 
 log = logging.getLogger(__name__)

@@ -13,8 +13,9 @@ import scipy.sparse as sp
 from anndata.utils import make_index_unique
 
 from cellsigil import _keys
+from cellsigil._block import LARGEST_EXACT
 from cellsigil._files import hdf5_names
-from cellsigil._matrix import LARGEST_EXACT, as_rows, suggest
+from cellsigil._matrix import as_rows, suggest
 from cellsigil.io._errors import ReadError
 
 GENE_EXPRESSION = "Gene Expression"

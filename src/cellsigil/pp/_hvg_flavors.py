@@ -9,9 +9,10 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 
+from cellsigil._block import Block
 from cellsigil._core._jit import over_range
 from cellsigil._core._moments_genes import gene_extent, gene_squares, gene_sums, scales
-from cellsigil._matrix import Block, Rows
+from cellsigil._matrix import Rows
 
 MAD_OF_NORMAL = 0.6744897501960817  # median absolute deviation of a standard normal
 SPANS = (0.3, 0.5, 0.75, 1.0)

@@ -9,9 +9,10 @@ import numpy as np
 from anndata import AnnData
 
 from cellsigil import _keys
+from cellsigil._block import LARGEST_EXACT, Block
 from cellsigil._core._rows import divide_rows, sum_rows
 from cellsigil._files import check_key
-from cellsigil._matrix import LARGEST_EXACT, Block, Rows, check_adata, read_counts, read_tables
+from cellsigil._matrix import Rows, check_adata, read_counts, read_tables
 
 log = logging.getLogger(__name__)
 

@@ -6,8 +6,8 @@ import functools
 
 import numpy as np
 
+from cellsigil._block import Block
 from cellsigil._core._scores import rank_rows
-from cellsigil._matrix import Block
 from cellsigil.tl._signatures import IndexedSet
 from cellsigil.tl.scores._record import Genes, Method, Plan, to_weights
 

@@ -9,7 +9,7 @@ from typing import Literal, NamedTuple
 import numpy as np
 import scipy.sparse as sp
 
-from cellsigil._matrix import Block
+from cellsigil._block import Block
 from cellsigil.tl._signatures import IndexedSet
 
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
+from cellsigil._block import Block
 from cellsigil._core._scores import rank_rows
-from cellsigil._matrix import Block
 from cellsigil.tl._signatures import IndexedSet
 from cellsigil.tl.scores._record import Genes, Method, Plan, to_weights
 

@@ -1,0 +1,186 @@
+"""One in-memory matrix, of any container: brought to CSR with our types, checked, made canonical."""
+
+from __future__ import annotations
+
+from typing import Any, Literal, NamedTuple
+
+import numpy as np
+import scipy.sparse as sp
+
+from cellsigil._core import _csr
+from cellsigil._core._jit import over_range
+
+Expects = Literal["finite", "nonnegative", "counts"]
+LARGEST_EXACT = 2**24  # float32 holds every integer up to here
+
+
+class Block(NamedTuple):
+    """Canonical CSR rows."""
+
+    data: np.ndarray
+    indices: np.ndarray
+    indptr: np.ndarray
+    n_cols: int
+
+    @property
+    def n_rows(self) -> int:
+        """Return the number of rows."""
+        return self.indptr.size - 1
+
+    def rows(self, start: int, stop: int) -> Block:
+        """Return rows start..stop; shares memory with this block."""
+        first, last = self.indptr[start], self.indptr[stop]
+        indptr = self.indptr[start : stop + 1] - first
+        return Block(self.data[first:last], self.indices[first:last], indptr, self.n_cols)
+
+    def to_scipy(self) -> sp.csr_matrix:
+        """Return a scipy matrix that shares memory with this block."""
+        shape = (self.n_rows, self.n_cols)
+        out = sp.csr_matrix((self.data, self.indices, self.indptr), shape=shape)
+        out.has_canonical_format = True
+        return out
+
+
+def to_block(matrix: Any, name: str, dtype: np.dtype | None = None) -> Block:
+    """Bring any in-memory container to CSR with our types; nothing is checked but the structure."""
+    if not sp.issparse(matrix):
+        matrix = np.asarray(matrix)
+        if matrix.ndim != 2 or matrix.dtype.kind not in "biuf":
+            msg = f"{name} is a {matrix.ndim}-d array of {matrix.dtype}; a 2-d array of numbers is needed."
+            raise ValueError(msg)
+        if not matrix.dtype.isnative:
+            matrix = matrix.astype(matrix.dtype.newbyteorder("="))
+        if matrix.dtype == np.float16:  # scipy has no sparse one
+            matrix = matrix.astype(np.float32)
+        matrix = sp.csr_matrix(matrix)
+    elif matrix.format == "csc":
+        _check_structure(matrix, name, matrix.shape[1], matrix.shape[0], "column")
+    if matrix.dtype.kind not in "biuf":
+        msg = f"{name} holds {matrix.dtype}; numbers are needed."
+        raise ValueError(msg)
+    if sp.issparse(matrix) and matrix.format != "csr":
+        matrix = _native(matrix).tocsr()
+    _check_structure(matrix, name, matrix.shape[0], matrix.shape[1], "row")
+    n_stored = int(matrix.indptr[-1])
+    return Block(
+        _as_float(matrix.data[:n_stored], dtype),
+        _writable(matrix.indices[:n_stored], np.int32),
+        _writable(matrix.indptr, np.int64),
+        int(matrix.shape[1]),
+    )
+
+
+def _native(matrix: Any) -> Any:
+    if matrix.dtype.isnative:
+        return matrix
+    return matrix.astype(matrix.dtype.newbyteorder("="))
+
+
+def _writable(array: np.ndarray, dtype: Any) -> np.ndarray:
+    array = np.ascontiguousarray(array, dtype=dtype)
+    return array if array.flags.writeable else array.copy()
+
+
+def _as_float(data: np.ndarray, dtype: Any) -> np.ndarray:
+    """Return float32 where that is exact for what the type or the integers hold, else float64."""
+    if dtype is None:
+        wide = data.dtype.kind == "f" and data.dtype.itemsize >= 8
+        if data.dtype.kind in "iu" and data.dtype.itemsize >= 4 and data.size:
+            wide = max(int(data.max()), -int(data.min())) > LARGEST_EXACT
+        dtype = np.float64 if wide else np.float32
+    return _writable(data, dtype)
+
+
+def _check_structure(matrix: Any, name: str, n_major: int, n_minor: int, axis: str) -> None:
+    """Refuse a broken indptr or an index out of bounds, before any kernel walks on it."""
+    indptr, indices = np.asarray(matrix.indptr), np.asarray(matrix.indices)
+    broken = f"{name} is a broken sparse matrix: "
+    way_out = " The file or the code that made it is damaged; write it anew from its source."
+    if indptr.size != n_major + 1:
+        msg = f"{broken}indptr has {indptr.size} entries for {n_major} {axis}s.{way_out}"
+        raise ValueError(msg)
+    if indptr[0] != 0:
+        msg = f"{broken}indptr starts at {indptr[0]} instead of 0.{way_out}"
+        raise ValueError(msg)
+    falls = np.flatnonzero(indptr[1:] < indptr[:-1])
+    if falls.size:
+        msg = f"{broken}indptr decreases at {axis} {falls[0]}.{way_out}"
+        raise ValueError(msg)
+    if indptr[-1] > min(indices.size, matrix.data.size):
+        msg = (
+            f"{broken}indptr ends at {indptr[-1]}, but {indices.size} indices and "
+            f"{matrix.data.size} values are stored.{way_out}"
+        )
+        raise ValueError(msg)
+    used = indices[: indptr[-1]]
+    if used.size and (used.min() < 0 or used.max() >= n_minor):
+        k = int(np.flatnonzero((used < 0) | (used >= n_minor))[0])
+        row = int(np.searchsorted(indptr, k, side="right")) - 1
+        msg = (
+            f"{broken}index {used[k]} in {axis} {row} is out of range; only 0 to {n_minor - 1} "
+            f"exist.{way_out}"
+        )
+        raise ValueError(msg)
+
+
+def checked(
+    block: Block, name: str, expects: Expects, names: tuple[Any, Any], first_row: int = 0
+) -> Block:
+    """Refuse bad values by cell and gene, then return the block in canonical form."""
+    found = np.zeros(block.n_rows, np.uint8)
+    over_range(_csr.inspect, block.n_rows, *block, found)
+    refused = {"finite": 0, "nonnegative": _csr.NEGATIVE, "counts": _csr.NEGATIVE | _csr.FRACTION}
+    bad = np.flatnonzero(found & (refused[expects] | _csr.NOT_FINITE))
+    if bad.size:
+        raise ValueError(_complaint(block, name, expects, names, first_row, int(bad[0]), bad.size))
+    unusual = np.bitwise_or.reduce(found, initial=0)
+    if unusual & (_csr.UNSORTED | _csr.DUPLICATE):
+        block = block._replace(data=block.data.copy(), indices=block.indices.copy())
+        over_range(_csr.sort_rows, block.n_rows, *block[:3])
+    if unusual & (_csr.ZERO | _csr.DUPLICATE):
+        kept = np.zeros(block.n_rows, np.int64)
+        over_range(_csr.count_kept, block.n_rows, *block[:3], kept)
+        indptr = np.concatenate(([0], np.cumsum(kept)))
+        data = np.empty(indptr[-1], block.data.dtype)
+        indices = np.empty(indptr[-1], np.int32)
+        over_range(_csr.copy_kept, block.n_rows, *block[:3], data, indices, indptr)
+        block = Block(data, indices, indptr, block.n_cols)
+    return block
+
+
+def _complaint(
+    block: Block,
+    name: str,
+    expects: Expects,
+    names: tuple[Any, Any],
+    first: int,
+    row: int,
+    n_bad: int,
+) -> str:
+    piece = block.rows(row, row + 1)
+    x = piece.data
+    bad = ~np.isfinite(x)
+    if not bad.any():
+        bad = (x < 0) if expects != "counts" else (x < 0) | (x != np.floor(x))
+    k = int(np.flatnonzero(bad)[0])
+    cell = first + row if names[0] is None else repr(str(names[0][first + row]))
+    gene = piece.indices[k] if names[1] is None else repr(str(names[1][piece.indices[k]]))
+    found = f"{name} holds {x[k]:g} at cell {cell}, gene {gene} ({n_bad} cells have such values)"
+    if not np.isfinite(x[k]):
+        return f"{found}. Only finite numbers can be used: find where it came from, or remove the cells."
+    if expects == "counts":
+        return (
+            f"{found}, but raw counts are whole numbers from 0 up. If {name} was normalised or "
+            f"scaled, use the counts from before; estimated counts can be rounded with numpy.rint."
+        )
+    return f"{found}, but no value may be negative here. Was the matrix scaled or batch-corrected?"
+
+
+def stack(blocks: list[Block], n_cols: int) -> Block:
+    """Put row blocks on top of each other."""
+    if not blocks:
+        return Block(np.empty(0, np.float32), np.empty(0, np.int32), np.zeros(1, np.int64), n_cols)
+    lengths = np.concatenate([np.diff(block.indptr) for block in blocks])
+    indptr = np.concatenate(([0], np.cumsum(lengths)))
+    data = np.concatenate([block.data for block in blocks])
+    return Block(data, np.concatenate([block.indices for block in blocks]), indptr, n_cols)
