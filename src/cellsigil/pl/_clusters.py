@@ -70,7 +70,7 @@ def markers(
     n_groups, n_genes = level.shape
     across = n_genes <= GENES_ACROSS
     wide, high = (n_genes, n_groups) if across else (n_groups, n_genes)
-    ax = _style.axes(ax, 2.9 + 0.225 * wide, 1.5 + 0.225 * high)
+    ax = _style.axes(ax, max(4.8, 2.9 + 0.225 * wide), 1.5 + 0.225 * high)  # 4.8: the size legend
     row, column = np.indices(level.shape)
     x, y = (column, row) if across else (row, column)
     share = top.share.to_numpy()
