@@ -93,6 +93,9 @@ def _parser() -> argparse.ArgumentParser:
         help="known fractions of the bulk samples, shown in the report",
     )
     run.add_argument(
+        "--genome", metavar="GENOME", help="which genome to read where a 10x matrix holds several"
+    )
+    run.add_argument(
         "--set", action="append", default=[], metavar="STEP.PARAMETER=VALUE", dest="changes",
         help="change a parameter of the preset, such as pp.hvg.n_top_genes=3000; may be repeated",
     )  # fmt: skip
@@ -161,6 +164,7 @@ def _run(arguments: argparse.Namespace) -> int:
             preset=preset,
             bulk=arguments.bulk,
             truth=arguments.truth,
+            genome=arguments.genome,
             overwrite=arguments.overwrite,
             progress=progress.show,
         )

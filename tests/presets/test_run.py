@@ -11,7 +11,9 @@ import pandas as pd
 import pytest
 
 from cellsigil import datasets, io, sig
-from cellsigil.presets import InputError, StepError, load, run
+from cellsigil.presets import InputError, Preset, Step, StepError, load, run
+
+QUICK = Preset("quick", "one step", (Step("pp.qc"),))
 
 
 @pytest.fixture(scope="session")
@@ -148,3 +150,71 @@ def test_one_sample_runs_without_sample_keys(tmp_path):
     parameters = tomllib.loads((tmp_path / "out" / "params.toml").read_text())
     assert not any("sample_key" in step for step in parameters["steps"])
     assert not (tmp_path / "out" / "fractions.tsv").exists()
+
+
+@pytest.fixture
+def earlier(tmp_path):
+    """Return a folder that looks as a run leaves it."""
+    out = tmp_path / "out"
+    for name in ("run.log", "report.html", "signatures/markers.gmt", "tables/umap.tsv"):
+        (out / name).parent.mkdir(parents=True, exist_ok=True)
+        (out / name).write_text(f"earlier {name}")
+    (out / ".adata.h5ad.x1y2.part").mkdir()  # of a killed run
+    return out
+
+
+def held(folder):
+    return {p.relative_to(folder): p.read_bytes() for p in folder.rglob("*") if p.is_file()}
+
+
+@pytest.mark.parametrize("given", ["cells", "bulk", "truth"])
+def test_a_run_with_bad_input_leaves_the_earlier_results_whole(earlier, tmp_path, given):
+    files, before = datasets.demo_files(), held(earlier)
+    inputs = {"cells": files.cells.parent / "donor1.h5", "bulk": files.bulk, given: tmp_path / "no"}
+    with pytest.raises(InputError, match="no"):
+        run(inputs.pop("cells"), earlier, **inputs, overwrite=True)
+    assert held(earlier) == before
+
+
+@pytest.mark.parametrize("given", ["input", "bulk"])
+def test_an_input_inside_out_is_not_removed(earlier, given):
+    inside = earlier / "report.html"
+    inputs = {"input": datasets.demo_files().cells, given: inside}
+    with pytest.raises(
+        InputError, match=r"report.html lies in .*out, which --overwrite would empty"
+    ):
+        run(out=earlier, **inputs, overwrite=True)
+    assert inside.exists()
+
+
+def test_overwrite_removes_what_runs_wrote_and_nothing_else(earlier):
+    (earlier / ".DS_Store").write_text("a file browser's")
+    run(datasets.demo_files().cells.parent / "donor1.h5", earlier, preset=QUICK, overwrite=True)
+    assert not (earlier / ".adata.h5ad.x1y2.part").exists()
+    assert not (earlier / "signatures").exists()
+    assert (earlier / ".DS_Store").read_text() == "a file browser's"
+    assert "earlier" not in (earlier / "run.log").read_text()
+    assert "cellsigil.io.read(" in (earlier / "run.log").read_text()
+
+
+@pytest.mark.parametrize("theirs", ["tables/thesis.docx", "signatures/mine.gmt"])
+def test_files_in_a_results_folder_that_no_run_wrote_are_kept(earlier, theirs):
+    (earlier / theirs).write_text("years of work")
+    with pytest.raises(InputError, match="which no run wrote"):
+        run(datasets.demo_files().cells, earlier, overwrite=True)
+    assert (earlier / theirs).read_text() == "years of work"
+
+
+def test_a_folder_named_tables_alone_is_no_earlier_run(tmp_path):
+    (tmp_path / "tables").mkdir()
+    (tmp_path / "tables" / "counts.tsv").write_text("years of work")
+    with pytest.raises(InputError, match="holds 'tables', which no run wrote"):
+        run(datasets.demo_files().cells, tmp_path, overwrite=True)
+
+
+def test_one_of_several_genomes_is_named(shared, tmp_path):
+    several = shared("formats/scanpy_10x/1.2.0/multiple_genomes.h5")
+    with pytest.raises(InputError, match="--genome another_genome"):
+        run(several, tmp_path / "out", preset=QUICK)
+    run(several, tmp_path / "one", preset=QUICK, genome="hg19_chr21")
+    assert "multiple_genomes.h5', genome='hg19_chr21')" in (tmp_path / "one/run.log").read_text()

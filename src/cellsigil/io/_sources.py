@@ -118,7 +118,10 @@ def _in_folder(folder: Path, genome: str | None, depth: int) -> dict[str, Source
 def _one_genome(below: dict[str, Source], folder: Path, genome: str | None) -> dict[str, Source]:
     if genome is None and len(below) > 1:
         names = list(below)
-        msg = f"{folder} holds {len(names)} genomes: {', '.join(names)}. Choose one with genome={names[0]!r}."
+        msg = (
+            f"{folder} holds {len(names)} genomes: {', '.join(names)}. Choose one with genome={names[0]!r} "
+            f"(run: --genome {names[0]})."
+        )
         raise ReadError(msg)
     if genome is not None and genome not in below:
         msg = f"{folder} has no genome {genome!r}. {suggest(genome, below)}"

@@ -68,7 +68,10 @@ def _one_of(held: list[str], path: Path, genome: str | None) -> str:
     if genome in held:
         return str(genome)
     if genome is None:
-        msg = f"{path} holds {len(held)} genomes: {', '.join(held)}. Choose one with genome={held[0]!r}."
+        msg = (
+            f"{path} holds {len(held)} genomes: {', '.join(held)}. Choose one with genome={held[0]!r} "
+            f"(run: --genome {held[0]})."
+        )
     else:
         msg = f"{path} has no genome {genome!r}. {suggest(genome, held)}"
     raise ReadError(msg)

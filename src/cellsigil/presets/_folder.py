@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import logging
+import os
 import platform
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from importlib import metadata
 from pathlib import Path
@@ -23,6 +25,13 @@ OUTPUTS = (
     "report.html", "tables", "adata.h5ad", "markers.tsv", "signatures", "fractions.tsv", "rna_fractions.tsv",
     "intervals.tsv", "fit.tsv", "params.toml", "versions.json", "summary.json", "run.log",
 )  # fmt: skip
+SIGNATURES = (
+    "signature.h5ad",
+    "signature.tsv",
+    "signature.types.tsv",
+    "markers.gmt",
+    "markers.types.tsv",
+)
 PACKAGES = (
     "anndata",
     "numpy",
@@ -49,27 +58,62 @@ class Results:
     notes: list[str] = field(default_factory=list)  # warnings, for the log and the report
 
 
-def prepare(out: Path, overwrite: bool) -> Path:
-    """Return the folder to write, empty of earlier results; never touch files that aren't ours."""
+def prepare(out: Path, overwrite: bool, inputs: Iterable[str | Path] = ()) -> list[Path]:
+    """Make the folder to write, and return what an earlier run left there; remove nothing yet.
+
+    Raises
+    ------
+    InputError
+        ``out`` holds what no run wrote, an earlier run's results without ``overwrite``, or an input.
+    """
     if out.exists() and not out.is_dir():
         msg = f"{out} is a file; name a folder for the results."
         raise InputError(msg)
-    held = sorted(path.name for path in out.iterdir()) if out.exists() else []
-    foreign = [name for name in held if name not in OUTPUTS]
+    held = sorted(out.iterdir()) if out.exists() else []
+    foreign = [path for path in held if not path.name.startswith(".") and not _is_ours(path)]
+    if not foreign and not (out / "run.log").exists():  # which every run writes first
+        foreign = [path for path in held if not path.name.startswith(".")]
     if foreign:
-        msg = f"{out} holds {foreign[0]!r}, which no run wrote. Name a new or empty folder."
+        msg = f"{out} holds {foreign[0].name!r}, which no run wrote. Name a new or empty folder."
         raise InputError(msg)
+    held = [path for path in held if path.name in OUTPUTS or _is_leftover(path)]
     if held and not overwrite:
         msg = f"{out} holds the results of an earlier run. Name another folder, or replace it with --overwrite."
         raise InputError(msg)
+    for given in inputs if held else ():
+        if Path(given).expanduser().resolve().is_relative_to(out.resolve()):
+            msg = f"{given} lies in {out}, which --overwrite would empty. Name another folder for the results."
+            raise InputError(msg)
     try:
         out.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         msg = f"The folder {out} cannot be made: {error.strerror}."
         raise InputError(msg) from error
-    for name in held:
-        _remove(out / name)
-    return out
+    if not os.access(out, os.W_OK | os.X_OK):
+        msg = (
+            f"Nothing can be written into the folder {out}: permission denied. Name another folder."
+        )
+        raise InputError(msg)
+    return held
+
+
+def clear(held: list[Path]) -> None:
+    """Remove an earlier run's results, once the inputs of the new one are read."""
+    for path in held:
+        _remove(path)
+
+
+def _is_ours(path: Path) -> bool:
+    """Whether a run wrote ``path``; somebody may keep files of theirs in a folder named tables."""
+    if path.name not in OUTPUTS:
+        return False
+    inside = [p.name for p in path.iterdir()] if path.is_dir() else []
+    return all(name in SIGNATURES or name.endswith((".tsv", ".part")) for name in inside)
+
+
+def _is_leftover(path: Path) -> bool:
+    """Whether a killed run left ``path`` half-written: see `_files.replacing`."""
+    return path.suffix == ".part" and path.name.startswith(tuple(f".{name}." for name in OUTPUTS))
 
 
 def _remove(path: Path) -> None:

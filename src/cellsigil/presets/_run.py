@@ -7,6 +7,7 @@ import time
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from logging.handlers import MemoryHandler
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ import pandas as pd
 from cellsigil import deconv, io, tl
 from cellsigil._files import write_json
 from cellsigil.presets._errors import InputError, StepError, sentence
-from cellsigil.presets._folder import Results, describe, prepare, summary, write
+from cellsigil.presets._folder import Results, clear, describe, prepare, summary, write
 from cellsigil.presets._preset import Preset, Step, load
 
 log = logging.getLogger(__name__)
@@ -28,6 +29,7 @@ def run(
     preset: str | Path | Preset = "pbmc",
     bulk: str | Path | None = None,
     truth: str | Path | None = None,
+    genome: str | None = None,
     overwrite: bool = False,
     simulated: bool = False,
     progress: Callable[[int, int, str], None] | None = None,
@@ -47,8 +49,10 @@ def run(
         Table of bulk samples to deconvolve with the signature that the run builds.
     truth
         Known cell fractions of the bulk samples (samples x types), shown against the estimates.
+    genome
+        Which genome to read where a 10x matrix holds several.
     overwrite
-        Replace the results of an earlier run in ``out``.
+        Replace the results of an earlier run in ``out``, once the inputs are read.
     simulated
         Say in the report that the data are simulated.
     progress
@@ -69,20 +73,25 @@ def run(
     started = time.perf_counter()
     tell = progress or _tell_nobody
     plan = _load_preset(preset)
-    out = prepare(Path(out), overwrite)
-    handler = _log_to(out / "run.log")
+    out = Path(out)
+    given = [path for path in (input, bulk, truth) if path is not None]
+    held = prepare(out, overwrite, given)
+    handler = _log_to(out / "run.log", kept=bool(held))
     try:
         steps = [
             step for step in plan.steps if bulk is not None or not step.call.startswith("deconv.")
         ]
         n = len(steps) + 2
         tell(0, n, f"reading {input}")
-        log.info("adata = cellsigil.io.read(%r)", str(input))
+        genome_given = "" if genome is None else f", genome={genome!r}"
+        log.info("adata = cellsigil.io.read(%r%s)", str(input), genome_given)
         notes: list[str] = []
         with _heard(notes):
-            adata = _user_input(io.read, input)
+            adata = _user_input(io.read, input, genome=genome)
             bulk_table = None if bulk is None else _user_input(deconv.read_bulk, bulk)
             truth_table = None if truth is None else _user_input(_read_truth, truth)
+        clear(held)
+        handler.flush()
         log.info("read %d cells x %d genes", *adata.shape)
         facts = {"input": describe(input, adata), "n_cells_read": adata.n_obs}
         results = Results(adata, notes=notes)
@@ -104,6 +113,9 @@ def run(
         tell(n, n, "done")
     except (InputError, StepError) as error:
         log.info("stopped: %s", error)
+        raise
+    except KeyboardInterrupt:
+        log.info("stopped by the user")
         raise
     finally:
         logging.getLogger("cellsigil").removeHandler(handler)
@@ -131,21 +143,44 @@ def _load_preset(preset: str | Path | Preset) -> Preset:
     return preset if isinstance(preset, Preset) else _user_input(load, preset)
 
 
-def _user_input(function: Callable, argument: Any) -> Any:
+def _user_input(function: Callable, argument: Any, **more: Any) -> Any:
     """Call ``function(argument)``; what a user can cause becomes an InputError with the same sentence."""
     try:
-        return function(argument)
+        return function(argument, **more)
     except (ValueError, KeyError, OSError) as error:
         raise InputError(sentence(error)) from error
 
 
-def _log_to(path: Path) -> logging.Handler:
-    handler = logging.FileHandler(path, encoding="utf-8")
-    handler.setFormatter(logging.Formatter("%(asctime)s %(message)s", "%H:%M:%S"))
+def _log_to(path: Path, *, kept: bool) -> logging.Handler:
+    """Log to ``path``; where an earlier run's log is ``kept``, only from the first flush on."""
+    file = logging.FileHandler(path, mode="w", encoding="utf-8", delay=True)
+    file.setFormatter(logging.Formatter("%(asctime)s %(message)s", "%H:%M:%S"))
+    handler = _LogFile(file, kept=kept)
     logger = logging.getLogger("cellsigil")
     logger.addHandler(handler)
     logger.setLevel(logging.INFO)
     return handler
+
+
+class _LogFile(MemoryHandler):
+    """A log file that a run with bad input leaves as an earlier run wrote it."""
+
+    def __init__(self, file: logging.FileHandler, *, kept: bool) -> None:
+        super().__init__(capacity=0, target=file, flushOnClose=not kept)
+        self._file, self._waits = file, kept
+
+    def shouldFlush(self, record: logging.LogRecord) -> bool:  # noqa: ARG002
+        """Write every record at once, unless an earlier log still stands."""
+        return not self._waits
+
+    def flush(self) -> None:
+        """Write what was held back; from here on nothing is."""
+        self._waits = False
+        super().flush()
+
+    def close(self) -> None:
+        super().close()
+        self._file.close()
 
 
 def _read_truth(path: str | Path) -> pd.DataFrame:
