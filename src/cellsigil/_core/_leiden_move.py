@@ -62,7 +62,7 @@ def move_nodes(indptr, indices, data, strength, resolution, slack, community, di
     """
     n = strength.size
     size, total, empty, n_empty = sizes_and_strengths(community, strength)
-    weight, touched = np.zeros(n), np.empty(n, np.int32)
+    weight, touched = np.zeros(n), np.empty(n + 1, np.int32)
     queue, queued = shuffled(n, dice), np.ones(n, np.bool_)
     head, waiting, n_moves = 0, n, 0
     while waiting:
@@ -73,9 +73,8 @@ def move_nodes(indptr, indices, data, strength, resolution, slack, community, di
         n_touched = 0
         for k in range(indptr[v], indptr[v + 1]):
             c = community[indices[k]]
-            if weight[c] == 0:
-                touched[n_touched] = c
-                n_touched += 1
+            touched[n_touched] = c  # without a branch that can't be foretold
+            n_touched += weight[c] == 0
             weight[c] += data[k]
         own, k_v = community[v], strength[v]
         total[own] -= k_v

@@ -68,7 +68,7 @@ def refine(indptr, indices, data, strength, resolution, heat, community, dice):
         whole[community[v]] += strength[v]
     part, alone = np.arange(n).astype(np.int32), np.ones(n, np.bool_)
     weight, joined = np.zeros(n), np.zeros(n)
-    touched, gains = np.empty(n, np.int32), np.empty(n)
+    touched, gains = np.empty(n + 1, np.int32), np.empty(n)
     order = shuffled(n, dice)
     for t in range(n):
         v = order[t]
@@ -79,9 +79,8 @@ def refine(indptr, indices, data, strength, resolution, heat, community, dice):
         for k in range(indptr[v], indptr[v + 1]):
             if community[indices[k]] == community[v]:
                 c = part[indices[k]]
-                if weight[c] == 0:
-                    touched[n_touched] = c
-                    n_touched += 1
+                touched[n_touched] = c
+                n_touched += weight[c] == 0
                 weight[c] += data[k]
         n_open = 0
         for u in range(n_touched):
