@@ -34,7 +34,7 @@ lowest: $(VENV)-lowest/.tested
 # What io.write(compat=True) writes, read by a real anndata 0.10.
 compat: $(VENV)/.tested $(VENV)-anndata010/.installed
 	CELLSIGIL_ANNDATA010_PYTHON="$(CURDIR)/$(VENV)-anndata010/bin/python" \
-	  $(RUN) -m pytest tests/io -k anndata_0_10
+	  $(RUN) -m pytest tests/io tests/test_signature.py -k anndata_0_10
 
 clean:
 	rm -rf $(VENV) $(VENV)-lowest $(VENV)-anndata010 demo-results

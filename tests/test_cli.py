@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -92,3 +94,17 @@ def test_run_export_and_deconvolve_follow_each_other(tmp_path):
     )
     assert answer.returncode == 0, answer.stderr
     assert (tmp_path / "fractions" / "fractions.tsv").exists()
+
+
+def test_warm_fills_the_cache_and_a_second_run_compiles_nothing(tmp_path):
+    environment = {**os.environ, "NUMBA_CACHE_DIR": str(tmp_path), "TMPDIR": str(tmp_path)}
+    command = [sys.executable, "-m", "cellsigil", "warm"]
+    answer = subprocess.run(command, capture_output=True, text=True, env=environment, check=True)
+    cache = Path(answer.stdout.strip().removeprefix("Compiled kernels are kept in "))
+    assert cache.is_relative_to(tmp_path)
+    kept = {path: path.stat().st_mtime_ns for path in cache.rglob("*.nbi")}
+    assert len(kept) > 20
+    donor = datasets.demo_files().cells.parent / "donor2.h5"
+    command = [sys.executable, "-m", "cellsigil", "run", str(donor), "-o", str(tmp_path / "out")]
+    subprocess.run(command, capture_output=True, env=environment, check=True)
+    assert {path: path.stat().st_mtime_ns for path in cache.rglob("*.nbi")} == kept

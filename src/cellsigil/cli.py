@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import logging
 import sys
+import tempfile
 import tomllib
 import warnings
 from collections.abc import Sequence
@@ -146,6 +147,11 @@ def _parser() -> argparse.ArgumentParser:
     )
     demo.set_defaults(action=_demo)
 
+    warm = commands.add_parser(
+        "warm", help="compile every kernel of the default preset once, and keep them"
+    )
+    warm.set_defaults(action=_warm)
+
     presets = commands.add_parser("presets", help="list the shipped presets, or print one")
     presets.add_argument("name", nargs="?", metavar="NAME", help="preset to print as TOML")
     presets.set_defaults(action=_presets)
@@ -222,6 +228,19 @@ def _demo(arguments: argparse.Namespace) -> int:
             progress=progress.show,
         )
     print(f"Report: {report.resolve()}")
+    return DONE
+
+
+def _warm(_arguments: argparse.Namespace) -> int:
+    from cellsigil import datasets, presets
+    from cellsigil._core._jit import CACHE_DIR
+
+    files = datasets.demo_files()
+    with tempfile.TemporaryDirectory() as folder, _Progress() as progress:
+        several, one = Path(folder) / "several", Path(folder) / "one"
+        presets.run(files.cells, several, bulk=files.bulk, simulated=True, progress=progress.show)
+        presets.run(files.cells.parent / "donor1.h5", one, simulated=True, progress=progress.show)
+    print(f"Compiled kernels are kept in {CACHE_DIR}")
     return DONE
 
 
