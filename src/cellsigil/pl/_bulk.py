@@ -10,8 +10,8 @@ import pandas as pd
 
 from cellsigil._matrix import suggest
 from cellsigil.pl import _style
-from cellsigil.pl._cells import stacked
 from cellsigil.pl._profiles import leaves
+from cellsigil.pl._shares import stacked
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
