@@ -108,3 +108,11 @@ def test_warm_fills_the_cache_and_a_second_run_compiles_nothing(tmp_path):
     command = [sys.executable, "-m", "cellsigil", "run", str(donor), "-o", str(tmp_path / "out")]
     subprocess.run(command, capture_output=True, env=environment, check=True)
     assert {path: path.stat().st_mtime_ns for path in cache.rglob("*.nbi")} == kept
+
+
+def test_deconvolve_replaces_tables_only_when_asked(tmp_path):
+    (tmp_path / "fractions.tsv").write_text("measured by flow cytometry")
+    answer = cellsigil("deconvolve", "bulk.tsv", "--signature", "x.h5ad", cwd=tmp_path)
+    assert answer.returncode == 3
+    assert "fractions.tsv is there already" in answer.stderr
+    assert (tmp_path / "fractions.tsv").read_text() == "measured by flow cytometry"

@@ -202,3 +202,13 @@ def test_a_key_that_the_users_own_write_would_trip_over_is_refused(call):
     adata = ad.AnnData(np.ones((4, 3), np.float32))
     with pytest.raises(ValueError, match=r"key_added='T/NK' holds a '/'.*Use another name"):
         function(adata, key_added="T/NK")
+
+
+def test_a_folder_that_cannot_be_written_is_named_not_the_temporary_one(tmp_path, monkeypatch):
+    def refuse(**_where):
+        raise PermissionError(13, "Permission denied", "/somewhere/.x.part")
+
+    monkeypatch.setattr("cellsigil._files.tempfile.mkdtemp", refuse)
+    with pytest.raises(PermissionError, match="Permission denied") as caught:
+        _files.write_text(tmp_path / "table.tsv", "x")
+    assert caught.value.filename == str(tmp_path / "table.tsv")

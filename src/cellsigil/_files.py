@@ -28,12 +28,19 @@ def replacing(path: str | Path) -> Iterator[Path]:
     ------
     FileNotFoundError
         The folder that ``path`` should lie in does not exist.
+    OSError
+        Nothing can be written there.
     """
     path = Path(path)
     if not path.parent.is_dir():
         msg = f"Cannot write {path}: the folder {path.parent} does not exist. Create it first."
         raise FileNotFoundError(msg)
-    holder = Path(tempfile.mkdtemp(prefix=f".{path.name[:40]}.", suffix=".part", dir=path.parent))
+    try:
+        holder = Path(
+            tempfile.mkdtemp(prefix=f".{path.name[:40]}.", suffix=".part", dir=path.parent)
+        )
+    except OSError as error:  # would name the temporary folder
+        raise OSError(error.errno, error.strerror, str(path)) from error
     part = holder / path.name
     try:
         yield part

@@ -16,6 +16,8 @@ from cellsigil import __version__
 
 DONE, USAGE, BAD_INPUT, STEP_FAILED = 0, 2, 3, 4
 
+_TABLES = ("fractions.tsv", "rna_fractions.tsv", "intervals.tsv", "fit.tsv")
+
 _EPILOG = """exit codes:
   0  done
   2  wrong usage of the command line
@@ -91,7 +93,7 @@ def _parser() -> argparse.ArgumentParser:
     run.add_argument(
         "--truth",
         metavar="FRACTIONS",
-        help="known fractions of the bulk samples, shown in the report",
+        help="known fractions of the bulk samples (samples x types), shown in the report",
     )
     run.add_argument(
         "--genome", metavar="GENOME", help="which genome to read where a 10x matrix holds several"
@@ -118,12 +120,15 @@ def _parser() -> argparse.ArgumentParser:
         "-o", "--out", default=".", metavar="OUT", help="folder for the tables (default: here)"
     )
     deconvolve.add_argument(
-        "--method", default="logrob", metavar="METHOD", help="logrob (default), nnls, ..."
+        "--method", default="logrob", metavar="METHOD", help="logrob (default), nnls, wnnls or em"
     )
     deconvolve.add_argument(
         "--size-factors", default="signature", metavar="WHICH",
-        help="RNA content per type: signature (default), none, or a named published set",
+        help="RNA content per type: signature (default), none, epic or quantiseq",
     )  # fmt: skip
+    deconvolve.add_argument(
+        "--overwrite", action="store_true", help="replace tables of these names in OUT"
+    )
     deconvolve.set_defaults(action=_deconvolve)
 
     export = commands.add_parser("export", help="write a SignatureSet for other tools")
@@ -194,6 +199,10 @@ def _deconvolve(arguments: argparse.Namespace) -> int:
     from cellsigil import deconv
 
     out = Path(arguments.out)
+    held = [name for name in _TABLES if (out / name).exists()]
+    if held and not arguments.overwrite:
+        msg = f"{out / held[0]} is there already. Name another folder with -o, or replace it with --overwrite."
+        raise ValueError(msg)
     factors = None if arguments.size_factors == "none" else arguments.size_factors
     result = deconv.deconvolve(
         arguments.bulk, arguments.signature, method=arguments.method, size_factors=factors

@@ -218,3 +218,12 @@ def test_one_of_several_genomes_is_named(shared, tmp_path):
         run(several, tmp_path / "out", preset=QUICK)
     run(several, tmp_path / "one", preset=QUICK, genome="hg19_chr21")
     assert "multiple_genomes.h5', genome='hg19_chr21')" in (tmp_path / "one/run.log").read_text()
+
+
+def test_a_table_that_nothing_would_use_is_refused(tmp_path):
+    files = datasets.demo_files()
+    with pytest.raises(InputError, match="without the bulk samples"):
+        run(files.cells, tmp_path / "out", truth=files.fractions)
+    with pytest.raises(InputError, match=r"preset 'quick' has no step deconv\.deconvolve"):
+        run(files.cells, tmp_path / "out", preset=QUICK, bulk=files.bulk)
+    assert not (tmp_path / "out").exists()

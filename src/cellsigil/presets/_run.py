@@ -73,6 +73,7 @@ def run(
     started = time.perf_counter()
     tell = progress or _tell_nobody
     plan = _load_preset(preset)
+    _check_use(plan, bulk, truth)
     out = Path(out)
     given = [path for path in (input, bulk, truth) if path is not None]
     held = prepare(out, overwrite, given)
@@ -141,6 +142,16 @@ def _tell_nobody(i: int, n: int, text: str) -> None:
 
 def _load_preset(preset: str | Path | Preset) -> Preset:
     return preset if isinstance(preset, Preset) else _user_input(load, preset)
+
+
+def _check_use(plan: Preset, bulk: object, truth: object) -> None:
+    """Refuse a table that nothing in the run would use."""
+    if truth is not None and bulk is None:
+        msg = "Known fractions were given (truth) without the bulk samples that they are of. Give bulk too."
+        raise InputError(msg)
+    if bulk is not None and not any(step.call == "deconv.deconvolve" for step in plan.steps):
+        msg = f"A bulk table was given, but preset {plan.name!r} has no step deconv.deconvolve. Add one, or drop bulk."
+        raise InputError(msg)
 
 
 def _user_input(function: Callable, argument: Any, **more: Any) -> Any:
