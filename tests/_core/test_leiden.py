@@ -187,7 +187,8 @@ def test_parts_lie_within_communities_are_connected_and_aggregate_to_the_same_we
     np.fill_diagonal(want, 0)
     got = sp.csr_matrix((data, indices, indptr), shape=(n_parts, n_parts)).toarray()
     np.testing.assert_allclose(got, want, atol=1e-8)
-    np.testing.assert_allclose(strength, np.asarray(graph.sum(1)).ravel() @ member / graph.sum())
+    totals = np.asarray(graph.sum(1, dtype=float)).ravel()
+    np.testing.assert_allclose(strength, totals @ member / totals.sum())
 
 
 def test_renumber_goes_by_appearance():

@@ -133,11 +133,16 @@ def test_scanpy_is_scanpys(pbmc3k, seed):
         "B": ["MS4A1", "CD79A", "CD79B", "CD74", "CD19"],
     }
     score_cells(adata, genes, method="scanpy", rng=seed)
+    in_float32 = tuple(map(int, sc.__version__.split(".")[:2])) < (
+        1,
+        12,
+    )  # how scanpy takes its means
     for name, held in genes.items():
         sc.tl.score_genes(adata, held, random_state=seed, score_name="theirs", use_raw=False)
         np.testing.assert_allclose(
-            adata.obsm["score_signatures"][name], adata.obs["theirs"], rtol=1e-6, atol=1e-9
-        )
+            adata.obsm["score_signatures"][name], adata.obs["theirs"], rtol=1e-6,
+            atol=1e-6 if in_float32 else 1e-9,
+        )  # fmt: skip
 
 
 def test_ucell_is_pyucells(pbmc3k):

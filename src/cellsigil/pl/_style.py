@@ -225,7 +225,7 @@ def name_cells(ax: Axes, axis: str, names: Iterable[Any], *, size: float = 9) ->
 def key_bar(ax: Axes, mesh: Any, label: str) -> Any:
     """Add a slim colour bar with a name."""
     assert ax.figure is not None
-    height = ax.get_position().height * ax.figure.get_figure(root=True).get_figheight()  # type: ignore[union-attr]
+    height = ax.bbox.height / ax.figure.dpi  # inches
     shrink = float(np.clip(2.2 / height, 0.05, 0.8))
     bar = ax.figure.colorbar(mesh, ax=ax, shrink=shrink, aspect=16, pad=0.02)
     bar.outline.set_visible(False)  # type: ignore[operator]
