@@ -227,3 +227,15 @@ def test_a_table_that_nothing_would_use_is_refused(tmp_path):
     with pytest.raises(InputError, match=r"preset 'quick' has no step deconv\.deconvolve"):
         run(files.cells, tmp_path / "out", preset=QUICK, bulk=files.bulk)
     assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("turned", [False, True])
+def test_a_bulk_without_a_gene_of_the_cells_is_refused_before_any_step(tmp_path, turned):
+    table = datasets.demo_bulk().iloc[:300]
+    table = table.T if turned else table.set_axis([f"ENSG{i:011d}" for i in range(300)])
+    table.to_csv(tmp_path / "bulk.tsv", sep="\t")
+    donor = datasets.demo_files().cells.parent / "donor1.h5"
+    way_out = "turn the table round" if turned else "by symbols or by Ensembl ids"
+    with pytest.raises(InputError, match=f"share no gene: .*{way_out}"):
+        run(donor, tmp_path / "out", bulk=tmp_path / "bulk.tsv")
+    assert "cellsigil.pp.qc" not in (tmp_path / "out" / "run.log").read_text()

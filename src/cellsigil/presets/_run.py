@@ -13,7 +13,7 @@ from typing import Any
 
 import pandas as pd
 
-from cellsigil import deconv, io, tl
+from cellsigil import _keys, deconv, io, tl
 from cellsigil._files import write_json
 from cellsigil.presets._errors import InputError, StepError, sentence
 from cellsigil.presets._folder import Results, clear, describe, prepare, summary, write
@@ -91,6 +91,8 @@ def run(
             adata = _user_input(io.read, input, genome=genome)
             bulk_table = None if bulk is None else _user_input(deconv.read_bulk, bulk)
             truth_table = None if truth is None else _user_input(_read_truth, truth)
+        if bulk_table is not None:
+            _check_genes(adata, bulk_table)
         clear(held)
         handler.flush()
         log.info("read %d cells x %d genes", *adata.shape)
@@ -152,6 +154,26 @@ def _check_use(plan: Preset, bulk: object, truth: object) -> None:
     if bulk is not None and not any(step.call == "deconv.deconvolve" for step in plan.steps):
         msg = f"A bulk table was given, but preset {plan.name!r} has no step deconv.deconvolve. Add one, or drop bulk."
         raise InputError(msg)
+
+
+def _check_genes(adata: Any, bulk: pd.DataFrame) -> None:
+    """Refuse a bulk table without a gene of the cells now, not when all but the last step is done."""
+    known = set(adata.var_names)
+    for key in (_keys.GENE_IDS, _keys.GENE_SYMBOLS):
+        if key in adata.var:
+            names = adata.var[key].astype(str)
+            known |= {*names, *names.str.replace(r"\.\d+$", "", regex=True)}
+    symbols = bulk.attrs.get(_keys.GENE_SYMBOLS, {}).values()
+    if not known.isdisjoint(bulk.index) or not known.isdisjoint(symbols):
+        return
+    way_out = "Name the genes of both alike, by symbols or by Ensembl ids."
+    if not known.isdisjoint(bulk.columns):
+        way_out = "Its columns are genes: turn the table round, to genes x samples."
+    msg = (
+        f"The bulk table and the cells share no gene: one has {str(bulk.index[0])!r}, the other "
+        f"{str(adata.var_names[0])!r}. {way_out}"
+    )
+    raise InputError(msg)
 
 
 def _user_input(function: Callable, argument: Any, **more: Any) -> Any:
