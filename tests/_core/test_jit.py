@@ -70,3 +70,12 @@ def test_a_home_that_cannot_be_written_is_no_obstacle(tmp_path):
         [sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True
     )
     assert answer.stdout.strip() == "True"
+
+
+def test_a_user_without_a_home_has_a_cache_too(monkeypatch):
+    for name in ("NUMBA_CACHE_DIR", "XDG_CACHE_HOME"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr(_jit.os.path, "expanduser", lambda path: path)  # what it answers then
+    folder = _jit._cache_dir()
+    assert folder.startswith(_jit.tempfile.gettempdir())
+    assert os.access(folder, os.W_OK)

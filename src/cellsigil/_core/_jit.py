@@ -25,8 +25,9 @@ def _cache_dir() -> str:
     digest = hashlib.sha256()
     for source in sorted(Path(__file__).parent.glob("*.py")):
         digest.update(source.name.encode() + b"\0" + source.read_bytes())
-    home = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
-    for base in (os.environ.get("NUMBA_CACHE_DIR"), home / "cellsigil", tempfile.gettempdir()):
+    home = os.path.expanduser(os.environ.get("XDG_CACHE_HOME") or "~/.cache")
+    own = None if home.startswith("~") else Path(home) / "cellsigil"  # a user without a home
+    for base in (os.environ.get("NUMBA_CACHE_DIR"), own, tempfile.gettempdir()):
         folder = Path(base or ".") / f"cellsigil-kernels-{digest.hexdigest()[:16]}"
         try:
             if base:
