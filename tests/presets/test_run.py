@@ -12,6 +12,7 @@ import pytest
 
 from cellsigil import datasets, io, sig
 from cellsigil.presets import InputError, Preset, Step, StepError, load, run
+from cellsigil.presets._folder import clear, describe
 
 QUICK = Preset("quick", "one step", (Step("pp.qc"),))
 
@@ -239,3 +240,26 @@ def test_a_bulk_without_a_gene_of_the_cells_is_refused_before_any_step(tmp_path,
     with pytest.raises(InputError, match=f"share no gene: .*{way_out}"):
         run(donor, tmp_path / "out", bulk=tmp_path / "bulk.tsv")
     assert "cellsigil.pp.qc" not in (tmp_path / "out" / "run.log").read_text()
+
+
+def _sheet(folder, content: bytes = b"counts"):
+    (folder / "a.h5ad").write_bytes(content)
+    (folder / "sheet.csv").write_text("path,sample\na.h5ad,a\n")
+    return folder / "sheet.csv"
+
+
+def test_the_checksum_of_a_sheet_covers_its_files(tmp_path):
+    adata = ad.AnnData(np.ones((1, 1), np.float32))
+    before = describe(_sheet(tmp_path), adata)["sha256"]
+    assert describe(_sheet(tmp_path), adata)["sha256"] == before
+    assert describe(_sheet(tmp_path, b"other counts"), adata)["sha256"] != before
+
+
+def test_a_file_named_by_the_sheet_is_never_cleared_away(tmp_path):
+    (tmp_path / "out").mkdir()
+    result = tmp_path / "out" / "adata.h5ad"
+    result.write_bytes(b"counts")
+    (tmp_path / "sheet.csv").write_text("path,sample\nout/adata.h5ad,a\n")
+    with pytest.raises(InputError, match="adata.h5ad would be removed by --overwrite"):
+        clear([result], tmp_path / "sheet.csv")
+    assert result.read_bytes() == b"counts"

@@ -14,7 +14,6 @@ from cellsigil.io._errors import ReadError
 from cellsigil.io._join import join
 from cellsigil.io._sheet import PATH, is_sheet, read_sheet
 from cellsigil.io._sources import Source, find, read_source
-from cellsigil.io._text import is_text_table
 
 log = logging.getLogger(__name__)
 
@@ -56,7 +55,7 @@ def read(path: str | Path, *, sample: str | None = None, genome: str | None = No
     """
     path = Path(path).expanduser()
     _check_there(path)
-    if path.is_file() and is_text_table(path) and path.stat().st_size and is_sheet(path):
+    if is_sheet(path):
         sheet = read_sheet(path)
         sources = {str(name): _one_source(place, genome) for name, place in sheet[PATH].items()}
         facts = sheet.drop(columns=PATH)

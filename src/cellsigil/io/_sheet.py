@@ -12,15 +12,25 @@ from cellsigil import _keys
 from cellsigil._files import hdf5_names
 from cellsigil._matrix import suggest
 from cellsigil.io._errors import ReadError, reading
-from cellsigil.io._text import open_text, sniff
+from cellsigil.io._text import is_text_table, open_text, sniff
 
 PATH = "path"
 _RESERVED = (PATH, _keys.SAMPLE, "condition", "batch")
 
 
 def is_sheet(path: Path) -> bool:
-    """Tell by its header whether a text table is a sample sheet: it has a column ``path``."""
+    """Tell by its header whether a file is a sample sheet: a text table with a column ``path``."""
+    if not (path.is_file() and is_text_table(path) and path.stat().st_size):
+        return False
     return PATH in [field.lower() for field in sniff(path).header]
+
+
+def files_of(path: str | Path) -> list[Path]:
+    """Return the file or folder given, and after a sample sheet all that it names."""
+    path = Path(path).expanduser()
+    if is_sheet(path):
+        return [path, *map(Path, read_sheet(path)[PATH])]
+    return [path]
 
 
 def read_sheet(path: Path) -> pd.DataFrame:

@@ -156,7 +156,7 @@ def truth(
     wheel = _style.palette(result.fractions.columns, colors=colors)
     widest = max(len(name) for name in estimated.columns)
     columns = -(-estimated.shape[1] // 22)
-    ax = _style.axes(ax, 5.0 + columns * (1.15 + 0.078 * min(widest, 40)), 4.6)
+    ax = _style.axes(ax, 5.0 + columns * (1.4 + 0.078 * min(widest, 40)), 4.6)
     x, y = 100 * known.to_numpy(dtype=float), 100 * estimated.to_numpy(dtype=float)
     top = 1.06 * max(float(np.nanmax(x, initial=0)), float(np.nanmax(y, initial=0)), 1.0)
     ax.plot([0, top], [0, top], color=_style.FAINT, lw=1, ls=(0, (4, 3)), zorder=1)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import logging
 import os
@@ -16,6 +17,7 @@ import pandas as pd
 
 from cellsigil import __version__, io, report, sig
 from cellsigil._files import sha256, write_json, write_table, write_text
+from cellsigil.io._sheet import files_of
 from cellsigil.presets._errors import InputError
 from cellsigil.presets._preset import Preset
 
@@ -97,8 +99,18 @@ def prepare(out: Path, overwrite: bool, inputs: Iterable[str | Path] = ()) -> li
     return held
 
 
-def clear(held: list[Path]) -> None:
-    """Remove an earlier run's results, once the inputs of the new one are read."""
+def clear(held: list[Path], input: str | Path) -> None:
+    """Remove an earlier run's results, once the inputs of the new one are read.
+
+    Raises
+    ------
+    InputError
+        A file that the sample sheet names is among them; nothing is removed then.
+    """
+    for given in files_of(input):
+        if any(given.resolve().is_relative_to(path.resolve()) for path in held):
+            msg = f"{given} would be removed by --overwrite. Name another folder for the results."
+            raise InputError(msg)
     for path in held:
         _remove(path)
 
@@ -126,13 +138,18 @@ def _remove(path: Path) -> None:
 
 
 def describe(path: str | Path, adata: Any) -> dict[str, Any]:
-    path = Path(path)
+    """Return what the input was: its checksum covers a sample sheet and every file that it names."""
+    checksums = [sha256(file) for file in files_of(path)]
     return {
-        "name": path.name,
-        "sha256": sha256(path),
+        "name": Path(path).name,
+        "sha256": checksums[0] if len(checksums) == 1 else _of_text("\n".join(checksums)),
         "n_cells": adata.n_obs,
         "n_genes": adata.n_vars,
     }
+
+
+def _of_text(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()
 
 
 def write(

@@ -93,7 +93,7 @@ def run(
             truth_table = None if truth is None else _user_input(_read_truth, truth)
         if bulk_table is not None:
             _check_genes(adata, bulk_table)
-        clear(held)
+        clear(held, input)
         handler.flush()
         log.info("read %d cells x %d genes", *adata.shape)
         facts = {"input": describe(input, adata), "n_cells_read": adata.n_obs}
