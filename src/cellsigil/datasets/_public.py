@@ -31,6 +31,13 @@ _PBMC3K = _Source(
     "sha256:89a96f1beaa2dd83a687666d3f19a4513ac27a2a2d12581fcd77afed7ea653a1",
     "6 MB",
 )
+_PBMC5K_PROTEIN = _Source(
+    "5k_pbmc_protein_v3_filtered_feature_bc_matrix.h5",
+    "https://cf.10xgenomics.com/samples/cell-exp/3.0.2/5k_pbmc_protein_v3/"
+    "5k_pbmc_protein_v3_filtered_feature_bc_matrix.h5",
+    "md5:3366a47283177fe9af143d5819fad61f",
+    "17 MB",
+)
 _LUNG93K = _Source(
     "lung93k.h5ad",
     "https://figshare.com/ndownloader/files/45788454",
@@ -57,6 +64,26 @@ def pbmc3k(*, cache: str | Path | None = None) -> AnnData:
     10x Genomics, "3k PBMCs from a Healthy Donor" (CC BY 4.0), as .h5ad by the scanpy project.
     """
     return _load(_PBMC3K, cache)
+
+
+def pbmc5k_protein(*, cache: str | Path | None = None) -> AnnData:
+    """Download (once) 5,000 PBMC with 32 surface proteins, which lie in ``obsm["Antibody Capture"]``.
+
+    Parameters
+    ----------
+    cache
+        Folder that keeps the file; by default the user's cache folder.
+
+    Raises
+    ------
+    DownloadError
+        There is no network, or the file that came is not the published one.
+
+    References
+    ----------
+    10x Genomics, "5k PBMCs from a Healthy Donor with Cell Surface Proteins (v3)" (CC BY 4.0).
+    """
+    return _load(_PBMC5K_PROTEIN, cache)
 
 
 def lung93k(*, cache: str | Path | None = None) -> AnnData:
@@ -90,7 +117,14 @@ def _fetch(source: _Source, cache: str | Path | None) -> Path:
     if not place.exists():
         log.info("downloading %s (%s) from %s", source.file, source.size, source.url)
     try:
-        return Path(pooch.retrieve(source.url, source.checksum, fname=source.file, path=folder))
+        download = pooch.HTTPDownloader(
+            headers={"User-Agent": "cellsigil"}
+        )  # some hosts refuse libraries' own
+        return Path(
+            pooch.retrieve(
+                source.url, source.checksum, fname=source.file, path=folder, downloader=download
+            )
+        )
     except ValueError as error:  # pooch: the hash differs
         msg = f"{source.url} gave a file whose checksum is not {source.checksum}: it was not kept. Try again later."
         raise DownloadError(msg) from error
