@@ -156,7 +156,7 @@ def truth(
     wheel = _style.palette(result.fractions.columns, colors=colors)
     widest = max(len(name) for name in estimated.columns)
     columns = -(-estimated.shape[1] // 22)
-    ax = _style.axes(ax, 5.0 + columns * (1.4 + 0.078 * min(widest, 40)), 4.6)
+    ax = _style.axes(ax, 4.9 + columns * (0.85 + 0.072 * min(widest, 40)), 4.6)
     x, y = 100 * known.to_numpy(dtype=float), 100 * estimated.to_numpy(dtype=float)
     top = 1.06 * max(float(np.nanmax(x, initial=0)), float(np.nanmax(y, initial=0)), 1.0)
     ax.plot([0, top], [0, top], color=_style.FAINT, lw=1, ls=(0, (4, 3)), zorder=1)
@@ -169,7 +169,7 @@ def truth(
     both = np.isfinite(x) & np.isfinite(y)
     rmse = float(np.sqrt(np.mean((x[both] - y[both]) ** 2))) if both.any() else np.nan
     ax.set(xlim=(-0.02 * top, top), ylim=(-0.02 * top, top))
-    ax.set_aspect("equal", adjustable="box")
+    ax.set_aspect("equal", adjustable="box", anchor="W")
     ax.set(xlabel="Known share of cells (%)", ylabel="Estimated share of cells (%)")
     _style.dress(ax, size=8.5)
     ax.text(
