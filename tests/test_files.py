@@ -88,7 +88,7 @@ def test_a_kill_midway_leaves_the_old_file(tmp_path):
     path.write_text("old")
     program = textwrap.dedent("""
         import sys, time
-        from cellsigil._files import replacing
+        from cellsigil._files import as_named, replacing
         with replacing(sys.argv[1]) as part:
             part.write_text("half")
             print("midway", flush=True)
@@ -212,3 +212,11 @@ def test_a_folder_that_cannot_be_written_is_named_not_the_temporary_one(tmp_path
     with pytest.raises(PermissionError, match="Permission denied") as caught:
         _files.write_text(tmp_path / "table.tsv", "x")
     assert caught.value.filename == str(tmp_path / "table.tsv")
+
+
+@pytest.mark.parametrize("name", ["=NK+cell", "-x", "@a", "plain", "'quoted'", "'"])
+def test_a_name_comes_back_from_a_table(tmp_path, name):
+    _files.write_table(tmp_path / "t.tsv", pd.DataFrame({"name": [name], "n": [1]}))
+    written = pd.read_csv(tmp_path / "t.tsv", sep="\t", dtype=str)["name"][0]
+    assert _files.as_named(written) == name
+    assert not written.startswith(("=", "-", "@"))

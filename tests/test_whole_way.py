@@ -81,3 +81,10 @@ def test_the_report_shows_them_escaped(odd, signature, tmp_path):
     assert "T/NK" in text
     assert "B <b>&amp;" not in text
     assert "B &lt;b&gt;&amp;amp;" in text
+
+
+def test_a_gmt_of_ours_gives_the_types_their_own_names_again(signature, tmp_path):
+    cs.sig.export(signature, tmp_path / "markers.gmt", format="gmt")
+    assert set(cs.tl.read_signatures(tmp_path / "markers.gmt")) == set(ODD.values())
+    (tmp_path / "markers.types.tsv").unlink()
+    assert "T_NK" in cs.tl.read_signatures(tmp_path / "markers.gmt")

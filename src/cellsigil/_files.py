@@ -97,6 +97,11 @@ def write_table(path: str | Path, table: Any, *, digits: int = 6, index: bool = 
         )  # fmt: skip
 
 
+def as_named(text: str) -> str:
+    """Return what a text cell was before `write_table` put an apostrophe before a formula's start."""
+    return text[1:] if text.startswith("'") and text[1:].startswith(_FORMULA_STARTS) else text
+
+
 def _defused(value: Any) -> Any:
     if isinstance(value, str) and value.startswith(_FORMULA_STARTS):
         return "'" + value

@@ -8,6 +8,7 @@ import anndata as ad
 import numpy as np
 import pandas as pd
 
+from cellsigil._files import as_named
 from cellsigil._signature import LAYERS, SignatureSet
 from cellsigil.io._delimited import find_layout, first_lines, parse, read_whole
 from cellsigil.sig._export import types_path
@@ -112,10 +113,7 @@ def _read_types(side: Path, table: pd.DataFrame) -> pd.DataFrame:
             f"Export both anew, or move {side.name} away to read the table alone."
         )
         raise ValueError(msg)
-    names = [
-        name[1:] if name.startswith("'") and name[1:2] in tuple("=+-@") else name
-        for name in types["cell_type"]
-    ]
+    names = [as_named(name) for name in types["cell_type"]]
     types.index = pd.Index(names)
     return types[["n_cells", "n_samples", "rna_content", "cell_ontology_id"]]
 

@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import pandas as pd
 
+from cellsigil._files import as_named
 from cellsigil._matrix import suggest
 from cellsigil._signature import SignatureSet
 
@@ -65,7 +66,8 @@ def read_signatures(signatures: Any) -> dict[str, GeneSet]:
         - a dict: name -> list of genes; or -> ``{"up": [...], "down": [...]}``; or -> gene -> weight
           (dict or Series; a negative weight means down);
         - the path of a GMT file; ``<name>_UP`` and ``<name>_DN`` make one signed signature, empty
-          descriptions, blank lines, ``#`` comments and trailing tabs do no harm;
+          descriptions, blank lines, ``#`` comments and trailing tabs do no harm; of a GMT file of ours the
+          types have their own names again, from the table beside it;
         - a DataFrame ``source, target[, weight]`` (decoupler's network), or the path of one as .csv or .tsv;
         - a SignatureSet, or the path of one (.h5ad): the best 50 markers of every type;
         - a `Hierarchy`, or the name of a shipped one (``"immune"``): the markers of its types.
@@ -245,7 +247,19 @@ def _from_gmt(path: Path) -> dict[str, dict[str, list[str]]]:
     if not out:
         msg = f"{path} holds no gene set (name, description, genes, separated by tabs)."
         raise ValueError(msg)
-    return out
+    shown = _display_names(path)
+    return {shown.get(name, name): sides for name, sides in out.items()}
+
+
+def _display_names(path: Path) -> dict[str, str]:
+    """Return label -> name from the table that `sig.export` puts beside a GMT file, {} without one."""
+    beside = path.with_name(f"{path.stem}.types.tsv")
+    if not beside.is_file():
+        return {}
+    table = pd.read_csv(beside, sep="\t", dtype=str, keep_default_na=False)
+    if not {"label", "cell_type"} <= set(table):
+        return {}
+    return dict(zip(table["label"], map(as_named, table["cell_type"])))
 
 
 def _from_network(table: pd.DataFrame) -> dict[str, dict[str, float]]:
