@@ -110,6 +110,21 @@ def test_warm_fills_the_cache_and_a_second_run_compiles_nothing(tmp_path):
     assert {path: path.stat().st_mtime_ns for path in cache.rglob("*.nbi")} == kept
 
 
+def test_a_run_leaves_the_heavy_packages_alone(tmp_path):
+    """Each of them costs seconds to import, and most compile kernels of their own for minutes."""
+    heavy = "scanpy", "sklearn", "umap", "igraph", "leidenalg", "pynndescent", "matplotlib.pyplot"
+    files = datasets.demo_files()
+    donor = files.cells.parent / "donor2.h5"
+    given = ["run", str(donor), "-o", str(tmp_path / "out"), "--bulk", str(files.bulk)]
+    code = (
+        f"import sys; from cellsigil.cli import main; code = main({given!r}); "
+        f"print('imported:', *(name for name in {heavy!r} if name in sys.modules)); sys.exit(code)"
+    )
+    answer = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert answer.returncode == 0, answer.stderr
+    assert answer.stdout.splitlines()[-1].strip() == "imported:"
+
+
 def test_deconvolve_replaces_tables_only_when_asked(tmp_path):
     (tmp_path / "fractions.tsv").write_text("measured by flow cytometry")
     answer = cellsigil("deconvolve", "bulk.tsv", "--signature", "x.h5ad", cwd=tmp_path)

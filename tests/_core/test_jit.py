@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import threading
+import time
 
 import numpy as np
 import pytest
@@ -48,6 +50,109 @@ def test_threads_are_given_back():
     with _jit.threads(before + 3):
         assert _jit.n_threads() == before + 3
     assert _jit.n_threads() == before
+
+
+def test_the_threads_are_made_once():
+    with _jit.threads(3):
+        for _ in range(20):
+            list(_jit.in_threads(lambda i: time.sleep(0.001), range(6)))
+            _jit.over_range(_double, 100, np.arange(100.0), np.empty(100))
+    ours = [t for t in threading.enumerate() if t.name.startswith("cellsigil")]
+    assert _jit._pool(3) is _jit._pool(3)
+    assert len([t for t in ours if t in _jit._pool(3)._threads]) <= 3
+
+
+def test_work_inside_a_worker_runs_there():
+    """No wait for the own pool, and no more threads than were asked for."""
+    values = np.arange(1000, dtype=float)
+
+    def nested(i):
+        with _jit.threads(4):
+            names = list(_jit.in_threads(lambda _: threading.get_ident(), range(5)))
+            out = np.empty(1000)
+            _jit.over_range(_double, 1000, values, out)
+            return _jit.n_threads(), {*names, threading.get_ident()}, out
+
+    with _jit.threads(2):
+        answers = list(_jit.in_threads(nested, range(8)))
+    for n, threads_used, out in answers:
+        assert n == 1
+        assert len(threads_used) == 1
+        np.testing.assert_array_equal(out, 2 * values)
+    assert len(set.union(*(used for _, used, _ in answers))) <= 2
+
+
+def test_a_worker_sees_the_callers_context():
+    with _jit.threads(2), np.errstate(divide="raise"):
+        for _ in range(3):
+            with pytest.raises(FloatingPointError):
+                list(_jit.in_threads(lambda _: np.ones(1) / np.zeros(1), range(4)))
+
+
+@pytest.mark.parametrize("where", ["here", "in a helper"])
+def test_nothing_runs_on_after_an_error(where):
+    """A piece that fails ends the call only when the others have stopped writing."""
+    here, running = threading.get_ident(), []
+
+    def piece(start, stop):
+        running.append(start)
+        time.sleep(0.01)
+        running.remove(start)
+        if (threading.get_ident() == here) == (where == "here"):
+            msg = "no"
+            raise ValueError(msg)
+
+    with _jit.threads(3), pytest.raises(ValueError, match="no"):
+        _jit.over_range(piece, 30, chunk=1)
+    assert not running
+
+
+def test_leaving_early_stops_the_work():
+    begun = []
+
+    def slow(i):
+        begun.append(i)
+        time.sleep(0.01)
+        return i
+
+    with _jit.threads(2):
+        answers = _jit.in_threads(slow, range(1000))
+        assert next(answers) == 0
+        answers.close()
+        n = len(begun)
+        time.sleep(0.05)
+    assert len(begun) == n < 10
+
+
+def test_lazy_items_may_use_threads_too():
+    def items():
+        for i in range(5):
+            yield sum(_jit.in_threads(lambda x: x, range(i)))
+
+    with _jit.threads(2):
+        assert list(_jit.in_threads(lambda x: x + 1, items())) == [1, 1, 2, 4, 7]
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork here")
+@pytest.mark.filterwarnings("ignore:This process.*is multi-threaded:DeprecationWarning")
+@pytest.mark.parametrize("from_worker", [False, True])
+def test_a_forked_child_makes_its_own_threads(from_worker):
+    def in_child(_):
+        child = os.fork()
+        if not child:  # an alarm ends it if it waits for threads that are not there
+            import signal
+
+            signal.alarm(20)
+            out = np.empty(1000)
+            _jit.over_range(_double, 1000, np.arange(1000.0), out)
+            fine = _jit.n_threads() == 2 and list(_jit.in_threads(abs, [-1, 2, -3])) == [1, 2, 3]
+            os._exit(0 if fine and out[-1] == 1998 else 1)
+        return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+
+    with _jit.threads(2):
+        _jit.over_range(_double, 1000, np.arange(1000.0), np.empty(1000))
+        codes = list(_jit.in_threads(in_child, [0])) if from_worker else [in_child(0)]
+    assert codes == [0]
 
 
 def test_the_cache_folder_lies_where_the_user_says(tmp_path):
