@@ -1,0 +1,66 @@
+"""The AnnData objects that the scripts race on, at the stage that each step starts from."""
+
+from __future__ import annotations
+
+import anndata as ad
+import numpy as np
+from _data import scaled, simulated
+
+from cellsigil import io, pp
+
+SOURCE = "pbmc3k_raw.h5ad"
+
+
+def read(kind: str, n_cells: int, folder: str = "") -> ad.AnnData:
+    """Return raw counts in X and ``layers["counts"]``: kind "simulated", or "pbmc3k" scaled up."""
+    path = simulated(n_cells) if kind == "simulated" else scaled(f"{folder}/{SOURCE}", n_cells)
+    return io.read(path)
+
+
+def normalised(kind: str, n_cells: int, folder: str = "") -> ad.AnnData:
+    """Return log-normalised X with variable genes."""
+    adata = read(kind, n_cells, folder)
+    pp.filter_genes(adata, min_cells=3)
+    pp.normalize(adata)
+    pp.hvg(adata)
+    return adata
+
+
+def with_pca(kind: str, n_cells: int, folder: str = "") -> ad.AnnData:
+    """Return log-normalised X with components."""
+    adata = normalised(kind, n_cells, folder)
+    pp.pca(adata)
+    return adata
+
+
+def with_graph(kind: str, n_cells: int, folder: str = "") -> ad.AnnData:
+    """Return components and the neighbour graph, without the matrices: what layout and Leiden read."""
+    adata = with_pca(kind, n_cells, folder)
+    pp.neighbors(adata)
+    return only_graph(adata)
+
+
+def only_graph(adata: ad.AnnData) -> ad.AnnData:
+    """Return the cells with components and graph only, so that copies cost nothing."""
+    return ad.AnnData(
+        obs=adata.obs, obsm={"X_pca": adata.obsm["X_pca"]}, obsp=dict(adata.obsp), uns=dict(adata.uns)
+    )  # fmt: skip
+
+
+def as_crest(adata: ad.AnnData, *, log: bool = True):
+    """Return CREST's object on the raw counts, its lazy normalisation recorded."""
+    import crest
+
+    counts = ad.AnnData(adata.layers["counts"], obs=adata.obs[[]], var=adata.var[[]])
+    frame = crest.BioFrame.from_anndata(counts)
+    if log:
+        crest.pp.normalize_total(frame, target_sum=1e4)
+        crest.pp.log1p(frame)
+    return frame
+
+
+def crest_with(adata: ad.AnnData, **obsm: np.ndarray):
+    """Return CREST's object with our components and labels, so that it starts from the same place."""
+    frame = as_crest(adata)
+    frame.obsm.update(obsm)
+    return frame

@@ -1,0 +1,63 @@
+"""Normalise, log and find the variable genes: ours against scanpy's and CREST's.
+
+    python benchmarks/normalize.py [DATA_FOLDER] [CELLS ...]
+
+Ours keeps the counts in their layer and makes a matrix of its own; scanpy's works in place on X; CREST records the
+transformation and applies it whenever something reads.
+"""
+
+from __future__ import annotations
+
+import sys
+
+import crest
+import numpy as np
+import scanpy as sc
+from _inputs import as_crest, read
+from _measure import Tool, bytes_limit, entry_bytes, race
+
+from cellsigil import pp
+
+TOP = 2000
+
+
+def ours(adata) -> None:
+    pp.normalize(adata)
+    pp.hvg(adata, n_top_genes=TOP)
+
+
+def scanpys(adata) -> None:
+    sc.pp.normalize_total(adata, target_sum=1e4)
+    sc.pp.log1p(adata)
+    sc.pp.highly_variable_genes(adata, n_top_genes=TOP, flavor="seurat")
+
+
+def crests(frame) -> None:
+    crest.pp.normalize_total(frame, target_sum=1e4)
+    crest.pp.log1p(frame)
+    crest.pp.highly_variable_genes(frame, n_top_genes=TOP, flavor="seurat")
+
+
+def main(folder: str = "../shared/data", *sizes: str) -> None:
+    for n in map(int, sizes or ("20000", "100000")):
+        adata = read("simulated", n)
+        genes: list[set] = []
+
+        def same_genes(state, _, genes=genes) -> dict[str, float]:
+            genes.append(set(state.var_names[np.asarray(state.var["highly_variable"], bool)]))
+            return {"variable genes in common": len(genes[0] & genes[-1]) / TOP}
+
+        race(
+            "normalise, log1p, variable genes", adata,
+            [
+                Tool("cellsigil", ours, check=same_genes),
+                Tool("scanpy", scanpys, check=same_genes),
+                Tool("crest", crests, ready=lambda a: as_crest(a, log=False)),
+            ],
+            data="simulated", bars={"scanpy": 2},
+            limit=bytes_limit(3 * entry_bytes(adata.X), "read counts, write X, read X"),
+        )  # fmt: skip
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])
