@@ -1,10 +1,13 @@
-"""Scores as sparse products: exact column sums, ranks within a row, rows times weights."""
+"""Scores as sparse products: sums of columns, ranks within a row, rows times weights."""
 
 from __future__ import annotations
 
 import numpy as np
 
-from cellsigil._core._jit import kernel
+from cellsigil._core._jit import inner, kernel
+from cellsigil._core._sort import FEW, insert_sort, radix_sort
+
+SPREAD = 2654435761  # Knuth's multiplier, 2**32 / golden ratio
 
 
 @kernel
@@ -17,22 +20,91 @@ def add_fixed(data, indices, center, power, scale, sums):
 
 
 @kernel
-def rank_rows(data, indptr, low, high, start, stop):
-    """Write the first and last rank (1 = largest) of every entry's block of ties within its row."""
+def add_columns(data, indices, sums):
+    """Add every value to ``sums[j]`` in the order of storage, in float64."""
+    for k in range(data.size):
+        sums[indices[k]] += np.float64(data[k])
+
+
+@inner
+def find(key, table):
+    """Return the slot of a key in a hash table (its size a power of two), or the empty one (0) where it belongs.
+
+    The product of 31 and 32 bits fits int64, so that plain Python agrees.
+    """
+    wide = np.int64(key)
+    slot = ((((wide ^ (wide >> 32)) & 0x7FFFFFFF) * SPREAD) >> 20) & (table.size - 1)
+    while table[slot] != 0 and table[slot] != key:
+        slot = (slot + 1) & (table.size - 1)
+    return slot
+
+
+@inner
+def rank_values(table, count, used, n, below_zero, above, rank, keys, slots):
+    """Rank the n distinct values of one sign, largest first, after ``above`` entries; return that with these added.
+
+    Signs are taken apart since the span of all int64 keys would overflow the radix sort's arithmetic.
+    """
+    m = 0
+    for t in range(n):
+        key = table[used[t]]
+        if (key < 0) == below_zero:
+            keys[0, m] = key
+            slots[0, m] = used[t]
+            m += 1
+    if m <= FEW:
+        insert_sort(keys[0], slots[0], m)
+    else:
+        radix_sort(keys[0], slots[0], keys[1], slots[1], m)
+    for t in range(m - 1, -1, -1):
+        rank[slots[0, t]] = above + 1
+        above += count[slots[0, t]]
+    return above
+
+
+@kernel
+def rank_rows(keys, indices, indptr, wanted, columns, starts, low, high, positive, start, stop):
+    """Write the first and last rank (1 = largest) of the block of ties of every entry in a wanted column.
+
+    Row i's wanted entries go to ``starts[i]:starts[i + 1]``, their columns to ``columns``; ``positive[i]`` counts the
+    row's keys above 0. Equal keys are counted in a hash table and only distinct ones sorted: a cell's log counts
+    hold a few dozen values (measured: 0.2 CPU-s for 39 M entries, by argsort 1.7).
+    """
+    longest = 1
     for i in range(start, stop):
-        first, last = indptr[i], indptr[i + 1]
-        order = np.argsort(-data[first:last])
-        n = last - first
-        t = 0
-        while t < n:
-            x = data[first + order[t]]
-            end = t
-            while end + 1 < n and data[first + order[end + 1]] == x:
-                end += 1
-            for place in range(t, end + 1):
-                low[first + order[place]] = t + 1
-                high[first + order[place]] = end + 1
-            t = end + 1
+        longest = max(longest, indptr[i + 1] - indptr[i])
+    size = 2
+    while size < 2 * longest:
+        size *= 2
+    table = np.zeros(size, keys.dtype)  # 0 is no key: zeros are not stored
+    count = np.zeros(size, np.int32)
+    rank = np.empty(size, np.int32)
+    used = np.empty(longest, np.int32)
+    sorted_keys = np.empty((2, longest), keys.dtype)
+    slots = np.empty((2, longest), np.int32)
+    for i in range(start, stop):
+        n = 0
+        for k in range(indptr[i], indptr[i + 1]):
+            slot = find(keys[k], table)
+            if table[slot] == 0:
+                table[slot] = keys[k]
+                used[n] = slot
+                n += 1
+            count[slot] += 1
+        positive[i] = rank_values(table, count, used, n, False, 0, rank, sorted_keys, slots)
+        rank_values(table, count, used, n, True, positive[i], rank, sorted_keys, slots)
+        free = starts[i]
+        for k in range(indptr[i], indptr[i + 1]):
+            if wanted[indices[k]]:
+                slot = find(keys[k], table)
+                columns[free] = indices[k]
+                low[free] = rank[slot]
+                high[free] = rank[slot] + count[slot] - 1
+                free += 1
+        starts[i + 1] = free
+        for t in range(n):
+            table[used[t]] = 0
+            count[used[t]] = 0
 
 
 @kernel
@@ -44,3 +116,47 @@ def project_rows(data, indices, indptr, w_data, w_indices, w_indptr, out, start,
             x = np.float64(data[k])
             for t in range(w_indptr[j], w_indptr[j + 1]):
                 out[i, w_indices[t]] += x * w_data[t]
+
+
+@kernel
+def project_dense(data, indices, indptr, weights, out, start, stop):
+    """Do what `project_rows` does, to the same bits, with a dense matrix of weights."""
+    for i in range(start, stop):
+        for k in range(indptr[i], indptr[i + 1]):
+            of_column = weights[indices[k]]
+            x = np.float64(data[k])
+            for s in range(of_column.size):
+                out[i, s] += x * of_column[s]
+
+
+@kernel
+def draw_sums(values, drawn, shares, out, start, stop):
+    """Write the weighted sums of rows ``drawn[d]`` of ``values`` (rows x columns) for draws start..stop."""
+    for d in range(start, stop):
+        for g in range(shares.size):
+            row = values[drawn[d, g]]
+            for c in range(row.size):
+                out[d, c] += shares[g] * row[c]
+
+
+@kernel
+def window_cumulants(values, windows, shares, out, start, stop):
+    """Write the first three cumulants of a sum of one random row of each window, by column start..stop.
+
+    Of independent draws they add up: mean, variance and third central moment of each window, times its share.
+    """
+    n_genes, size = windows.shape
+    mean = np.empty(stop - start)
+    for g in range(n_genes):
+        mean[:] = 0.0
+        for t in range(size):
+            for c in range(start, stop):
+                mean[c - start] += values[windows[g, t], c]
+        for c in range(start, stop):
+            mean[c - start] /= size
+            out[0, c] += shares[g] * mean[c - start]
+        for t in range(size):
+            for c in range(start, stop):
+                away = (values[windows[g, t], c] - mean[c - start]) * shares[g]
+                out[1, c] += away * away / size
+                out[2, c] += away * away * away / size

@@ -11,7 +11,7 @@ import scipy.sparse as sp
 
 from cellsigil import _keys
 from cellsigil._core._fixed import scale_for
-from cellsigil._core._scores import add_fixed, project_rows
+from cellsigil._core._scores import add_columns, add_fixed, project_dense, project_rows
 from cellsigil._core._seed import seed_of
 from cellsigil._files import check_key, hdf5_names
 from cellsigil._matrix import Block, Rows, read_log, read_matrix, suggest
@@ -21,6 +21,12 @@ from cellsigil.tl._signatures import coverage, index_sets, read_signatures, warn
 from cellsigil.tl.scores import METHODS, Genes, Method, Plan
 
 log = logging.getLogger(__name__)
+
+PIECE = 256  # rows that are transformed at a time: what they hold stays in the cache
+DENSE, WIDEST = (
+    0.2,
+    128,
+)  # from which share of weights, up to how many signatures, a dense matrix is faster
 
 
 def score_cells(
@@ -118,16 +124,26 @@ def score_cells(
 def apply(plan: Plan, block: Block) -> np.ndarray:
     """Return the scores of a block's cells, cells x signatures."""
     weights = plan.weights
-    data = block.data
     out = np.tile(plan.offset.astype(np.float64), (block.n_rows, 1))
-    if plan.transform is not None:
-        data, zero = plan.transform(block)
-        out += np.outer(zero, np.asarray(weights.sum(axis=0)).ravel())
-    project_rows(
-        data, block.indices, block.indptr,
-        weights.data, weights.indices, weights.indptr.astype(np.int64), out, 0, block.n_rows,
-    )  # fmt: skip
+    if plan.transform is None:
+        _add_product(block, weights, out)
+    else:
+        wanted, total = np.diff(weights.indptr) > 0, np.asarray(weights.sum(axis=0)).ravel()
+        for start in range(0, block.n_rows, PIECE):
+            stop = min(start + PIECE, block.n_rows)
+            piece, zero = plan.transform(block.rows(start, stop), wanted)
+            out[start:stop] += np.outer(zero, total)
+            _add_product(piece, weights, out[start:stop])
     return out if plan.finish is None else plan.finish(out)
+
+
+def _add_product(block: Block, weights: sp.csr_matrix, out: np.ndarray) -> None:
+    """Add a block's rows times the weights to ``out``: the same bits from sparse and dense weights."""
+    if weights.shape[1] <= WIDEST and weights.nnz > DENSE * weights.shape[0] * weights.shape[1]:
+        project_dense(*block[:3], weights.toarray(), out, 0, block.n_rows)
+    else:
+        indptr = weights.indptr.astype(np.int64)
+        project_rows(*block[:3], weights.data, weights.indices, indptr, out, 0, block.n_rows)
 
 
 def gene_statistics(
@@ -148,10 +164,22 @@ def gene_statistics(
     if how.statistics == "none":
         return Genes(own, np.zeros(own.size), np.ones(own.size), present)
     if how.statistics == "in_order":  # float64 sums in the order of storage: scanpy's own bits
-        block = rows.whole()
-        mean = np.bincount(block.indices, weights=block.data, minlength=own.size) / rows.shape[0]
-        return Genes(own, mean, np.ones(own.size), present)
+        return Genes(own, _sums_in_order(rows) / rows.shape[0], np.ones(own.size), present)
     return Genes(own, *exact_moments(rows), present)
+
+
+def _sums_in_order(rows: Rows) -> np.ndarray:
+    """Return the sum of every column, each value added to the sum of all before it."""
+
+    def add(before: np.ndarray | Block, block: Block) -> np.ndarray:
+        if isinstance(before, Block):  # the first one
+            before = add(np.zeros(rows.shape[1]), before)
+        sums = before.copy()
+        add_columns(block.data, block.indices, sums)
+        return sums
+
+    total = rows.reduce(lambda block, _: block, add)
+    return total if isinstance(total, np.ndarray) else add(np.zeros(rows.shape[1]), total)
 
 
 def exact_moments(rows: Rows) -> tuple[np.ndarray, np.ndarray]:

@@ -115,7 +115,11 @@ def index_sets(
         twice = genes[genes.duplicated()][0]
         msg = f"var_names are not unique ({twice!r} occurs twice). Call adata.var_names_make_unique() first."
         raise ValueError(msg)
-    place = {gene: i for i, gene in enumerate(genes.astype(str)) if present is None or present[i]}
+    names = genes.to_numpy(dtype=object)
+    if genes.inferred_type != "string":
+        names = names.astype(str).astype(object)
+    kept = np.arange(names.size) if present is None else np.flatnonzero(present)
+    place = dict(zip(names[kept].tolist(), kept.tolist()))
     indexed = [_index(gene_set, place) for gene_set in signatures.values()]
     if not any(s.n_found for s in indexed):
         wanted = [gene for gene_set in signatures.values() for gene in gene_set.genes]

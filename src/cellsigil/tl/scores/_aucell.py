@@ -7,8 +7,8 @@ import functools
 import numpy as np
 
 from cellsigil._block import Block
-from cellsigil._core._scores import rank_rows
 from cellsigil.tl._signatures import IndexedSet
+from cellsigil.tl.scores._ranked import rank_entries
 from cellsigil.tl.scores._record import Genes, Method, Plan, to_weights
 
 TOP = 0.05
@@ -40,22 +40,21 @@ def _area(rank: np.ndarray, n_top: int) -> np.ndarray:
     return r * n_top - r * (r + 1) / 2
 
 
-def points(block: Block, n_top: int) -> tuple[np.ndarray, np.ndarray]:
+def points(block: Block, wanted: np.ndarray, n_top: int) -> tuple[Block, np.ndarray]:
     """Return the expected points of every stored value above those of a zero, and those of a zero, by row.
 
     Zeros are one block of ties, below positive and above negative values.
     """
-    low, high = (np.empty(block.data.size, np.int32) for _ in range(2))
-    rank_rows(block.data, block.indptr, low, high, 0, block.n_rows)
-    stored = np.diff(block.indptr)
-    row = np.repeat(np.arange(block.n_rows), stored)
-    positive = np.bincount(row[block.data > 0], minlength=block.n_rows)
-    n_zero = block.n_cols - stored
-    shift = np.where(block.data < 0, n_zero[row], 0)
-    here = (_area(high + shift, n_top) - _area(low + shift - 1, n_top)) / (high - low + 1)
-    zeros = _area(positive + n_zero, n_top) - _area(positive, n_top)
+    found = rank_entries(block, wanted)
+    n_zero = block.n_cols - np.diff(block.indptr)
+    zeros = _area(found.positive + n_zero, n_top) - _area(found.positive, n_top)
     zero = np.divide(zeros, n_zero, out=np.zeros(block.n_rows), where=n_zero > 0)
-    return here - zero[row], zero
+    of_row = np.diff(found.starts)
+    below = found.low > np.repeat(found.positive, of_row)  # negative values come after the zeros
+    shift = np.where(below, np.repeat(n_zero, of_row), 0)
+    here = _area(found.high + shift, n_top) - _area(found.low + shift - 1, n_top)
+    here = here / (found.high - found.low + 1) - np.repeat(zero, of_row)
+    return found.block(here, block.n_cols), zero
 
 
 AUCELL = Method(

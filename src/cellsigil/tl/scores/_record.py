@@ -30,13 +30,13 @@ class Genes(NamedTuple):
 class Plan(NamedTuple):
     """score = finish(x' @ weights + offset): one sparse product for all signatures.
 
-    ``transform`` maps a block to the values x' of its stored entries, less what a zero stands for, and
-    that of a zero, by row.
+    ``transform`` maps a block and a mask of genes to the block's entries of those genes as values x', less
+    what a zero stands for, and that of a zero, by row.
     """
 
     weights: sp.csr_matrix  # genes x signatures
     offset: np.ndarray
-    transform: Callable[[Block], tuple[np.ndarray, np.ndarray]] | None = None
+    transform: Callable[[Block, np.ndarray], tuple[Block, np.ndarray]] | None = None
     finish: Callable[[np.ndarray], np.ndarray] | None = None
 
 
@@ -79,4 +79,8 @@ def signed_weights(s: IndexedSet) -> tuple[np.ndarray, np.ndarray]:
 
 def to_weights(columns: list[np.ndarray]) -> sp.csr_matrix:
     """Stack dense columns of weights (one a signature) into CSR."""
-    return sp.csr_matrix(sp.hstack([sp.csc_matrix(column[:, None]) for column in columns]))
+    held = [np.flatnonzero(column) for column in columns]
+    values = np.concatenate([column[genes] for column, genes in zip(columns, held)])
+    indptr = np.concatenate(([0], np.cumsum([genes.size for genes in held])))
+    shape = (columns[0].size, len(columns))
+    return sp.csc_matrix((values, np.concatenate(held), indptr), shape=shape).tocsr()

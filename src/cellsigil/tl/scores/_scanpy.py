@@ -15,13 +15,14 @@ PER_BIN = 50
 def prepare(sets: list[IndexedSet], genes: Genes, seed: int) -> Plan:
     """Score as ``scanpy.tl.score_genes`` with its defaults does for ``random_state=seed``; weights are not used."""
     mean = pd.Series(genes.mean)
-    cut = mean.rank(method="min") // int(np.round(len(mean) / (N_BINS - 1)))
+    cut = (mean.rank(method="min") // int(np.round(len(mean) / (N_BINS - 1)))).to_numpy()
+    in_bin = {one: np.flatnonzero(cut == one) for one in np.unique(cut)}
     columns = []
     for s in sets:
         column = np.zeros(len(mean))
         for side, sign in ((s.up, 1.0), (s.down, -1.0)):
             if side.size:
-                controls = _controls(cut, side, seed)
+                controls = _controls([in_bin[one] for one in np.unique(cut[side])], side, seed)
                 if not controls.size:
                     msg = (
                         f"Signature {s.name!r} holds all genes of its levels of expression, so none is left as a "
@@ -34,16 +35,14 @@ def prepare(sets: list[IndexedSet], genes: Genes, seed: int) -> Plan:
     return Plan(to_weights(columns), np.zeros(len(sets)))
 
 
-def _controls(cut: pd.Series, own: np.ndarray, seed: int) -> np.ndarray:
+def _controls(bins: list[np.ndarray], own: np.ndarray, seed: int) -> np.ndarray:
     # The legacy generator: the same stream as np.random.seed(seed), without touching anybody's state.
     draw = np.random.RandomState(seed)
-    controls: set[int] = set()
-    for one in np.unique(cut.iloc[own]):
-        members = cut.index[cut == one].to_series()
-        if len(members) > PER_BIN:
-            members = members.sample(PER_BIN, random_state=draw)
-        controls |= set(members.tolist())
-    return np.array(sorted(controls - set(own.tolist())), np.int64)
+    drawn = [
+        draw.choice(genes, PER_BIN, replace=False) if genes.size > PER_BIN else genes
+        for genes in bins
+    ]  # as pandas' sample draws
+    return np.setdiff1d(np.concatenate(drawn), own)
 
 
 SCANPY = Method(

@@ -5,18 +5,18 @@ from __future__ import annotations
 import numpy as np
 
 from cellsigil._block import Block
-from cellsigil._core._scores import rank_rows
 from cellsigil.tl._signatures import IndexedSet
+from cellsigil.tl.scores._ranked import rank_entries
 from cellsigil.tl.scores._record import Genes, Method, Plan, to_weights
 
 MAX_RANK = 1500
 
 
-def ranks(block: Block) -> tuple[np.ndarray, np.ndarray]:
+def ranks(block: Block, wanted: np.ndarray) -> tuple[Block, np.ndarray]:
     """Return average rank - ``MAX_RANK`` of every stored value, 0 beyond it and for a zero."""
-    low, high = (np.empty(block.data.size, np.int32) for _ in range(2))
-    rank_rows(block.data, block.indptr, low, high, 0, block.n_rows)
-    return np.minimum((low + high) / 2.0 - MAX_RANK, 0.0), np.zeros(block.n_rows)
+    found = rank_entries(block, wanted)
+    values = np.minimum((found.low + found.high) / 2.0 - MAX_RANK, 0.0)
+    return found.block(values, block.n_cols), np.zeros(block.n_rows)
 
 
 def prepare(sets: list[IndexedSet], genes: Genes, _seed: int) -> Plan:
