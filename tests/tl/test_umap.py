@@ -10,6 +10,7 @@ import scipy.sparse as sp
 from cellsigil import pp, tl
 from cellsigil._core import _layout
 from cellsigil._core._jit import threads
+from cellsigil.tl import _umap
 
 
 def cells(points, **kwargs):
@@ -59,11 +60,82 @@ def test_force_tables_mean_the_gradient():
         assert _layout.pull(repel, d, 0.0) == pytest.approx(want, rel=2e-2)
 
 
+def test_the_tables_reach_from_touching_to_far_apart():
+    for a, b in (_layout.fit_curve(0.5, 1.0), _layout.fit_curve(0.0, 1.0)):
+        attract, repel = _layout.force_tables(a, b)
+        for d in (0.001, 0.02, 100.0, 30_000.0):
+            for dx, dy in ((d, 0.0), (0.0, -d)):
+                want = 2 * a * b * d ** (2 * b - 2) / (1 + a * d ** (2 * b))
+                assert _layout.pull(attract, dx, dy) == pytest.approx(want, rel=2e-3)
+                want = 2 * b / ((0.001 + d * d) * (1 + a * d ** (2 * b)))
+                assert _layout.pull(repel, dx, dy) == pytest.approx(want, rel=2e-3)
+        for table in (attract, repel):  # beyond the tables: finite, and never more than at their ends
+            assert 0 < _layout.pull(table, 0.0, 0.0) <= table[0]
+            assert 0 < _layout.pull(table, 1e9, 1e9) <= table[-2]
+
+
+def moved(here, rate, graph, tables, epoch, phase=0):
+    """One epoch of one phase, from ``here``."""
+    there = here.copy()
+    n = -(-(len(here) - phase) // _layout.PHASES)
+    widest = int(np.diff(graph.indptr).max())
+    _layout.move_vertices(
+        graph.indptr.astype(np.int64), graph.indices.astype(np.int32), rate.astype(np.float32),
+        widest, here, there, *tables, 1.0, epoch, 0, phase, 0, n,
+    )  # fmt: skip
+    return there
+
+
 def test_an_edge_acts_as_often_as_it_weighs():
-    rate = np.array([1.0, 0.5, 0.01, 0.37])
-    epochs = np.arange(1000)[:, None]
-    acts = np.floor((epochs + 1) * rate) != np.floor(epochs * rate)
-    np.testing.assert_allclose(acts.sum(axis=0), 1000 * rate, atol=1)
+    graph = sp.csr_matrix([[0, 1], [1, 0]], dtype=np.float32)
+    here = np.array([[0, 0], [3, 0]], np.float32)
+    tables = _layout.force_tables(*_layout.fit_curve(0.5, 1.0))
+    for rate in (1.0, 0.5, 0.01, 0.37, 0.0):
+        acts = [
+            (moved(here, np.full(2, rate), graph, tables, epoch) != here).any()
+            for epoch in range(1000)
+        ]
+        assert sum(acts) == pytest.approx(1000 * rate, abs=1)
+
+
+def test_an_epoch_means_what_umap_says():
+    rng = np.random.default_rng(0)
+    n, (a, b) = 40, _layout.fit_curve(0.5, 1.0)
+    matrix = np.triu(rng.random((n, n)) < 0.3, k=1)
+    graph = sp.csr_matrix((matrix | matrix.T).astype(np.float32))
+    here = rng.normal(size=(n, 2)).astype(np.float32) * 3
+    got = moved(here, np.ones(graph.nnz), graph, _layout.force_tables(a, b), 5, phase=1)
+    want = here.astype(float)
+    for i in range(1, n, 4):
+        dice = _layout.scramble(_layout.scramble(_layout.scramble(0) + i) + 5)
+        pushes = []
+        for p in range(5 * graph[i].nnz):
+            difference = want[i] - here[(dice + p * 0x9E3779B9) % 2**32 * n // 2**32]
+            square = (difference**2).sum()
+            force = 2 * b / ((0.001 + square) * (1 + a * square**b))
+            pushes.append(np.clip(force * difference, -4, 4))
+        at = want[i].copy()
+        for t, j in enumerate(graph[i].indices):
+            at += np.clip(np.sum(pushes[5 * t : 5 * t + 5], axis=0), -4, 4)
+            difference = at - here[j]
+            square = (difference**2).sum()
+            force = 2 * a * b * square ** (b - 1) / (1 + a * square**b)
+            at -= np.clip(2 * force * difference, -4, 4)
+        want[i] = at
+    np.testing.assert_allclose(got, want, atol=0.02)  # rounding and tables, through a dozen steps
+    np.testing.assert_array_equal(got[[0, 2, 3, 4]], here[[0, 2, 3, 4]])
+
+
+def test_random_others_are_pushed_off_evenly():
+    n, found = 1000, []
+    for i in range(300):
+        dice = _layout.scramble(_layout.scramble(i) + 7)
+        others = (((dice + np.arange(75) * _layout.GOLDEN) & 0xFFFFFFFF) * n) >> 32
+        assert len(np.unique(others)) == 75
+        found.append(others)
+    counts = np.bincount(np.concatenate(found), minlength=n)
+    assert counts.min() > 0
+    assert counts.var() < 1.2 * counts.mean()  # no more than chance
 
 
 def test_the_dice_are_even_and_the_same_without_jit():
@@ -77,16 +149,35 @@ def test_the_dice_are_even_and_the_same_without_jit():
     assert [plain(i) for i in range(50)] == dice[:50].tolist()
 
 
+def neighbours(points):
+    from sklearn.neighbors import NearestNeighbors
+
+    found = NearestNeighbors(n_neighbors=15).fit(points)
+    return found.kneighbors_graph() > 0
+
+
 def test_trustworthy_as_umap_learns(real):
     from sklearn.manifold import trustworthiness
 
     points = real.obsm["X_pca"]
-    got = {}
+    trust, kept = {}, {}
     for method in ("cellsigil", "umap-learn"):
         tl.umap(real, method=method)
-        assert real.obsm["X_umap"].dtype == np.float32
-        got[method] = trustworthiness(points, real.obsm["X_umap"], n_neighbors=15)
-    assert got["cellsigil"] >= got["umap-learn"] - 0.01
+        positions = real.obsm["X_umap"]
+        assert positions.dtype == np.float32
+        trust[method] = trustworthiness(points, positions, n_neighbors=15)
+        kept[method] = neighbours(points).multiply(neighbours(positions)).sum()
+    assert trust["cellsigil"] >= trust["umap-learn"] - 0.003
+    assert kept["cellsigil"] >= 0.95 * kept["umap-learn"]
+
+
+def test_where_axes_begin_means_principal_components():
+    rng = np.random.default_rng(0)
+    points = rng.normal(size=(300, 6)) * [1, 5, 2, 3, 1, 1] + 100
+    got = _umap._two_components(points)
+    left, scale, axes = np.linalg.svd(points - points.mean(axis=0), full_matrices=False)
+    want = left[:, :2] * scale[:2] * np.sign(axes[[0, 1], np.abs(axes[:2]).argmax(axis=1)])
+    np.testing.assert_allclose(got, want, atol=1e-8)
 
 
 def test_same_bits_on_any_number_of_threads(real):

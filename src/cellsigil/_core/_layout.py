@@ -7,11 +7,21 @@ import scipy.sparse as sp
 
 from cellsigil._core._jit import inner, kernel, over_range
 
-NODES = 4096  # of a force table over t = d2 / (1 + d2), which spares two powers a pair
 NEGATIVES = 5  # random vertices pushed off per attraction, as in umap
-FARTHEST = 4.0  # a step's largest component, as in umap
+GOLDEN = 0x9E3779B9  # 2**32 over the golden ratio: its multiples, modulo 2**32, lie evenly
+FARTHEST = np.float32(4)  # a step's largest component, as in umap
 PHASES = 4  # vertices i, i+4, ... move together and read where the others were
-CHUNK = 2048  # vertices of one task; fewer run without a thread pool
+CHUNK = 2048  # vertices of one task; fewer run on one thread
+
+# Force tables spare two powers a pair. Their nodes are the squares whose float32 has 5 bits of mantissa, from
+# 2**-20 to below 2**30: a float's own bits are the place in the table, for which t = d2 / (1 + d2) took a
+# division, a quarter of the whole time.
+SHIFT = 23 - 5
+LOWEST = (127 - 20) << 5
+NODES = (20 + 30) << 5
+WITHIN = (1 << SHIFT) - 1
+UNIT = np.float32(1 / (1 << SHIFT))
+TWICE = np.float32(2)
 
 
 @inner
@@ -27,11 +37,10 @@ def scramble(x):
 
 @inner
 def pull(table, dx, dy):
-    """Return the force's coefficient at a difference, interpolated in its table."""
-    square = dx * dx + dy * dy
-    place = square / (1.0 + square) * NODES
-    node = min(int(place), NODES - 1)
-    return table[node] + (place - node) * (table[node + 1] - table[node])
+    """Return the force's coefficient at a float32 difference, interpolated in its table."""
+    bits = np.float32(dx * dx + dy * dy).view(np.int32)
+    node = min(max((bits >> SHIFT) - LOWEST, 0), NODES - 1)
+    return table[node] + np.float32(bits & WITHIN) * UNIT * (table[node + 1] - table[node])
 
 
 @inner
@@ -42,38 +51,42 @@ def clip(step):
 
 @kernel
 def move_vertices(
-    indptr, indices, rate, here, there, attract, repel, pace, epoch, seed, phase, start, stop
+    indptr, indices, rate, widest, here, there, attract, repel, pace, epoch, seed, phase, start, stop
 ):
-    """Move vertices phase + 4t of one epoch from ``here`` to ``there``.
+    """Move vertices phase + 4t of one epoch from ``here`` to ``there``; none has above ``widest`` edges.
 
     Edge k acts in ``rate[k]`` of the epochs. umap moves both ends of an edge, and every edge is stored
     both ways: a vertex that moves alone is attracted twice as far. It is pushed first, so that what the
     others read is a place near its neighbours.
     """
-    n = here.shape[0]
+    n, active = here.shape[0], np.empty(widest, np.int32)
+    push_x = np.empty(NEGATIVES * widest, np.float32)
+    push_y = np.empty(NEGATIVES * widest, np.float32)
+    now, then, pace = np.float32(epoch), np.float32(epoch + 1), np.float32(pace)
     for t in range(start, stop):
         i = phase + t * PHASES
-        x, y = np.float64(here[i, 0]), np.float64(here[i, 1])
-        dice = scramble(scramble(scramble(seed) + i) + epoch)
+        n_active = 0
         for k in range(indptr[i], indptr[i + 1]):
-            if np.floor((epoch + 1) * rate[k]) == np.floor(epoch * rate[k]):
-                continue
-            j = indices[k]
-            # All pushes are from one place: a chain of moves costs 1.5 times as much.
-            step_x, step_y = 0.0, 0.0
-            for _ in range(NEGATIVES):
-                dice = (dice * 1664525 + 1013904223) & 0xFFFFFFFF
-                other = (dice * n) >> 32
-                dx, dy = x - here[other, 0], y - here[other, 1]
-                force = pull(repel, dx, dy)
-                step_x += clip(force * dx)
-                step_y += clip(force * dy)
+            active[n_active] = indices[k]  # without a branch that can't be foretold
+            n_active += np.floor(then * rate[k]) != np.floor(now * rate[k])
+        dice = scramble(scramble(scramble(seed) + i) + epoch)
+        x, y = here[i, 0], here[i, 1]
+        for p in range(NEGATIVES * n_active):  # others spread evenly over all, from a random one on
+            other = (((dice + p * GOLDEN) & 0xFFFFFFFF) * n) >> 32
+            dx, dy = x - here[other, 0], y - here[other, 1]
+            force = pull(repel, dx, dy)
+            push_x[p], push_y[p] = clip(force * dx), clip(force * dy)
+        for u in range(n_active):  # in turn: together, attractions would overshoot
+            step_x, step_y = np.float32(0), np.float32(0)
+            for p in range(NEGATIVES * u, NEGATIVES * (u + 1)):
+                step_x += push_x[p]
+                step_y += push_y[p]
             x += pace * clip(step_x)
             y += pace * clip(step_y)
-            dx, dy = x - here[j, 0], y - here[j, 1]
-            force = pull(attract, dx, dy)
-            x -= pace * clip(2 * force * dx)
-            y -= pace * clip(2 * force * dy)
+            dx, dy = x - here[active[u], 0], y - here[active[u], 1]
+            force = TWICE * pull(attract, dx, dy)
+            x -= pace * clip(force * dx)
+            y -= pace * clip(force * dy)
         there[i, 0], there[i, 1] = x, y
 
 
@@ -89,12 +102,10 @@ def fit_curve(min_dist: float, spread: float) -> tuple[float, float]:
 
 def force_tables(a: float, b: float) -> tuple[np.ndarray, np.ndarray]:
     """Return the coefficients of attraction and repulsion at the nodes, float32."""
-    t = np.arange(NODES + 1) / NODES
-    t[0], t[-1] = 0.25 / NODES, 1 - 0.25 / NODES
-    square = t / (1 - t)
+    bits = (np.arange(NODES + 1) + LOWEST) << SHIFT
+    square = bits.astype(np.int32).view(np.float32).astype(np.float64)
     attract = 2 * a * b * square ** (b - 1) / (1 + a * square**b)
     repel = 2 * b / ((0.001 + square) * (1 + a * square**b))
-    repel[-1] = 0  # nobody pushes from infinity
     return attract.astype(np.float32), repel.astype(np.float32)
 
 
@@ -105,19 +116,19 @@ def layout(
 
     Edges too weak to act once are left out; a vertex without edges stays where it is.
     """
-    strongest = graph.data.max(initial=0)
-    rate = graph.data.astype(np.float64) / (strongest or 1)
+    n = graph.shape[0]
+    rate = (graph.data / (graph.data.max(initial=0) or 1)).astype(np.float32)
     rate[rate * n_epochs < 1] = 0
     here = np.ascontiguousarray(init, dtype=np.float32)
     there = here.copy()
     tables = force_tables(a, b)
     indptr, indices = graph.indptr.astype(np.int64), graph.indices.astype(np.int32)
+    widest = int(np.diff(indptr).max(initial=0))
     for epoch in range(n_epochs):
         pace = 1 - epoch / n_epochs
-        for phase in range(min(PHASES, len(here))):
-            n_here = -(-(len(here) - phase) // PHASES)
+        for phase in range(min(PHASES, n)):
             over_range(
-                move_vertices, n_here, indptr, indices, rate, here, there,
+                move_vertices, -(-(n - phase) // PHASES), indptr, indices, rate, widest, here, there,
                 *tables, pace, epoch, seed, phase, chunk=CHUNK,
             )  # fmt: skip
             here[phase::PHASES] = there[phase::PHASES]

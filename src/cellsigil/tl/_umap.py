@@ -123,14 +123,15 @@ def _ours(
 
 def _two_components(points: np.ndarray) -> np.ndarray:
     """Return the first two principal components; sums without BLAS, whose bits hang on its threads."""
+    from threadpoolctl import threadpool_limits
+
     centred = points - points.mean(axis=0)
-    covariance = np.stack(
-        [(centred * centred[:, [c]]).sum(axis=0) for c in range(centred.shape[1])]
-    )
-    _, axes = np.linalg.eigh((covariance + covariance.T) / 2)
+    covariance = np.einsum("ic,id->cd", centred, centred)
+    with threadpool_limits(1, user_api="blas"):  # whose threads spin for 50 ms after 50 rows
+        _, axes = np.linalg.eigh((covariance + covariance.T) / 2)
     axes = axes[:, [-1, -2]]
     axes = axes * np.sign(axes[np.abs(axes).argmax(axis=0), [0, 1]])
-    return np.stack([(centred * axes[:, c]).sum(axis=1) for c in range(2)], axis=1)
+    return np.einsum("ic,cd->id", centred, axes)
 
 
 def _spectral(graph: sp.csr_matrix, seed: int) -> np.ndarray:
