@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any, Literal, NamedTuple
 
 import numpy as np
@@ -12,6 +13,13 @@ from cellsigil._core._jit import over_range
 
 Expects = Literal["finite", "nonnegative", "counts"]
 LARGEST_EXACT = 2**24  # float32 holds every integer up to here
+PIECE = 1 << 20  # entries looked at in one go, so that what is made of them stays small
+
+
+def pieces(values: np.ndarray) -> Iterator[np.ndarray]:
+    """Yield a flat array in pieces that share its memory."""
+    for start in range(0, values.size, PIECE):
+        yield values[start : start + PIECE]
 
 
 class Block(NamedTuple):

@@ -139,7 +139,9 @@ def in_threads(function: Callable, items: Iterable) -> Iterator:
 def _pool(workers: int) -> ThreadPoolExecutor:
     """Return the pool of so many threads; making one a call cost 1.4 ms of CPU, sharing it 0.1."""
     pool = _pools.get(workers)
-    if pool is None:  # no thread starts before there is work, so a second one made at once is harmless
+    if (
+        pool is None
+    ):  # no thread starts before there is work, so a second one made at once is harmless
         fresh = ThreadPoolExecutor(workers, "cellsigil", initializer=_mark_worker)
         pool = _pools.setdefault(workers, fresh)
     return pool

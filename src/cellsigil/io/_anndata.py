@@ -14,16 +14,19 @@ import numpy as np
 import scipy.sparse as sp
 
 from cellsigil import _keys
-from cellsigil._block import LARGEST_EXACT
+from cellsigil._block import LARGEST_EXACT, pieces
 from cellsigil._matrix import as_rows
 from cellsigil.io._errors import ReadError, reading
+from cellsigil.io._lean import read_lean
 
 log = logging.getLogger(__name__)
 _WAY_OUT = "Copy it again, or write it anew from its source."
 
 
-def read_h5ad(path: Path) -> ad.AnnData:
+def read_h5ad(path: Path, *, x: bool = True) -> ad.AnnData:
     """Read an h5ad: cells, genes, order and names as they are; counts are added to the layers.
+
+    Without ``x``, X may be left empty where there are counts, and these are float32 from the start.
 
     Raises
     ------
@@ -33,12 +36,13 @@ def read_h5ad(path: Path) -> ad.AnnData:
     with reading(path, "an .h5ad", _WAY_OUT):
         with h5py.File(path, "r") as file:
             _check_lengths(file, path)
-        adata = ad.read_h5ad(path)
-    return _finish(adata, path)
+            adata = None if x else read_lean(file)
+        adata = ad.read_h5ad(path) if adata is None else adata
+    return _finish(adata, path, x=x)
 
 
-def read_zarr(path: Path) -> ad.AnnData:
-    """Read an AnnData zarr store.
+def read_zarr(path: Path, *, x: bool = True) -> ad.AnnData:
+    """Read an AnnData zarr store; ``x`` as in `read_h5ad`.
 
     Raises
     ------
@@ -56,7 +60,7 @@ def read_zarr(path: Path) -> ad.AnnData:
     if not isinstance(adata, ad.AnnData):
         msg = f"{path} is a zarr store, but holds {type(adata).__name__} and no AnnData. Name the store of the cells."
         raise ReadError(msg)
-    return _finish(adata, path)
+    return _finish(adata, path, x=x)
 
 
 def _check_pieces(store: Any, path: Path) -> None:
@@ -135,17 +139,17 @@ def _stored_shape(stored: Any, name: str) -> tuple[int, int] | None:
     raise ReadError(msg)
 
 
-def _finish(adata: ad.AnnData, path: Path) -> ad.AnnData:
+def _finish(adata: ad.AnnData, path: Path, *, x: bool) -> ad.AnnData:
     """Check every matrix's structure, and keep the counts of X in the layers."""
     for name, matrix in _matrices(adata):
         _check_structure(matrix, f"{path}: {name}")
         if name in ("X", f"layers[{_keys.COUNTS!r}]"):
             _look_at_values(matrix, f"{path}: {name}", adata.obs_names, adata.var_names)
     if _keys.COUNTS not in adata.layers and adata.X is not None:
-        counts = counts_of(adata.X)
+        counts = counts_of(adata.X, copy=x)
         if counts is not None:
             adata.layers[_keys.COUNTS] = counts
-        elif adata.raw is not None and counts_of(adata.raw.X) is not None:
+        elif adata.raw is not None and counts_of(adata.raw.X, copy=False) is not None:
             log.info("%s: X holds no counts, but .raw does: adata = adata.raw.to_adata()", path)
     return adata
 
@@ -162,15 +166,18 @@ def _matrices(adata: ad.AnnData) -> Iterator[tuple[str, Any]]:
                 yield f"{place}[{key!r}]", value
 
 
-def counts_of(matrix: Any) -> sp.csr_matrix | None:
-    """Return a matrix's counts as its own canonical CSR, float32 where exact; None if it holds none."""
+def counts_of(matrix: Any, *, copy: bool) -> sp.csr_matrix | None:
+    """Return a matrix's counts as canonical CSR, float32 where exact; None if it holds none.
+
+    Without ``copy`` it may be the same matrix.
+    """
     try:
         block = as_rows(matrix, expects="counts").whole()
     except ValueError:
         return None
     out = block.to_scipy()
     exact = out.data.max(initial=0) <= LARGEST_EXACT
-    return out.astype(np.float32 if exact else np.float64, copy=True)
+    return out.astype(np.float32 if exact else np.float64, copy=copy)
 
 
 def _check_structure(matrix: Any, name: str) -> None:
@@ -193,15 +200,17 @@ def _look_at_values(matrix: Any, name: str, cells: Any, genes: Any) -> None:
     values = matrix.data if sp.issparse(matrix) else np.asarray(matrix)
     if values.dtype.kind != "f":
         return
-    finite = np.isfinite(values)
-    odd = ~finite
-    odd |= (values < 0) | (values != np.floor(values))
-    n_odd = int(odd.sum())
+    n_odd = n_not_finite = 0
+    for piece in pieces(values.ravel()):
+        finite = np.isfinite(piece)
+        n_not_finite += piece.size - int(finite.sum())
+        n_odd += int((~finite | (piece < 0) | (piece != np.floor(piece))).sum())
     damaged = 0 < n_odd <= max(1, values.size // 1000) and values.size > 100
-    if not damaged and finite.all():
+    if not damaged and not n_not_finite:
         return
+    finite = np.isfinite(values)
+    worst = ~finite if n_not_finite else (values < 0) | (values != np.floor(values))
     entries = matrix.tocoo() if sp.issparse(matrix) else None
-    worst = odd if finite.all() else ~finite
     k = int(np.flatnonzero(worst.ravel())[0])
     if entries is None:
         i, j = np.unravel_index(k, values.shape)

@@ -13,7 +13,7 @@ import scipy.sparse as sp
 from anndata.utils import make_index_unique
 
 from cellsigil import _keys
-from cellsigil._block import LARGEST_EXACT
+from cellsigil._block import LARGEST_EXACT, pieces
 from cellsigil._files import hdf5_names
 from cellsigil._matrix import as_rows, suggest
 from cellsigil.io._errors import ReadError
@@ -26,6 +26,8 @@ def assemble(
     matrix: Any, barcodes: pd.Index, features: pd.DataFrame, path: Path, genome: str | None = None
 ) -> ad.AnnData:
     """Put together cells x features: gene expression in X and counts, other feature types in obsm.
+
+    X and the counts are one matrix here; `read` parts them.
 
     Raises
     ------
@@ -50,7 +52,7 @@ def assemble(
     genes = matrix if wanted.all() else matrix[:, np.flatnonzero(wanted)]
     adata = ad.AnnData(genes, obs=pd.DataFrame(index=unique_cells(barcodes, path)), var=var)
     if whole:
-        adata.layers[_keys.COUNTS] = adata.X.copy()
+        adata.layers[_keys.COUNTS] = adata.X
     _keep_aside(adata, matrix, kinds.to_numpy(), names)
     return adata
 
@@ -80,9 +82,11 @@ def checked(
     except ValueError as error:
         raise ReadError(str(error)) from error
     block = rows.whole()
-    whole = bool((block.data == np.floor(block.data)).all())
+    odd = next(
+        (x[x != np.floor(x)][0] for x in pieces(block.data) if (x != np.floor(x)).any()), None
+    )
+    whole = odd is None
     if not whole:
-        odd = block.data[block.data != np.floor(block.data)][0]
         message = (
             f"{name or path} holds {odd:g}, so these are no raw counts: layers['counts'] is not set. "
             f"Read the raw counts, or, if these are estimated counts, round them: "

@@ -41,7 +41,7 @@ def join(parts: dict[str, ad.AnnData], path: Path) -> ad.AnnData:
     counts = [_spread(parts[name].layers[_keys.COUNTS], keys[name], union) for name in parts]
     matrix = sp.csr_matrix(sp.vstack(counts, format="csr"))
     adata = ad.AnnData(matrix, obs=_join_obs(parts), var=_join_var(parts, keys, union))
-    adata.layers[_keys.COUNTS] = matrix.copy()
+    adata.layers[_keys.COUNTS] = adata.X  # `read` parts them
     _warn_of_gaps(adata, keys, union, path)
     _join_others(adata, parts, path)
     return adata

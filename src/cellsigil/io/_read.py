@@ -18,7 +18,9 @@ from cellsigil.io._sources import Source, find, read_source
 log = logging.getLogger(__name__)
 
 
-def read(path: str | Path, *, sample: str | None = None, genome: str | None = None) -> ad.AnnData:
+def read(
+    path: str | Path, *, sample: str | None = None, genome: str | None = None, x: bool = True
+) -> ad.AnnData:
     """Read counts, whatever kind of file holds them.
 
     A 10x folder (Cell Ranger v2 and v3, STARsolo, gzipped or plain), a 10x HDF5 file, an .h5ad of any
@@ -38,6 +40,9 @@ def read(path: str | Path, *, sample: str | None = None, genome: str | None = No
         Of one sample: its name, kept in ``obs["sample"]``. Of several samples: the one to read.
     genome
         Which genome to read where a 10x matrix holds several.
+    x
+        False leaves X empty where there are counts, for `cellsigil.pp.normalize` to fill: half the
+        memory until then. The counts of an h5ad are then float32 whatever the file holds.
 
     Returns
     -------
@@ -64,8 +69,10 @@ def read(path: str | Path, *, sample: str | None = None, genome: str | None = No
     several = len(sources) > 1 or facts is not None
     if several and sample is not None:
         sources = _only(sources, sample, path)
-    parts = {name: read_source(source, genome) for name, source in sources.items()}
+    alone = len(sources) == 1
+    parts = {name: read_source(source, genome, x=x and alone) for name, source in sources.items()}
     adata = _together(parts, path, sample, several=several)
+    _fill(adata, x=x)
     if facts is not None:
         _add_facts(adata, facts)
     log.info("read %d cells x %d genes, %d sample(s), from %s", *adata.shape, len(parts), path)
@@ -109,6 +116,17 @@ def _together(
     if several or sample is not None:
         adata.obs[_keys.SAMPLE] = pd.Categorical([sample or name] * adata.n_obs)
     return adata
+
+
+def _fill(adata: ad.AnnData, *, x: bool) -> None:
+    """Give X a copy of its own where a reader put the counts into both places, or leave it empty."""
+    counts = adata.layers.get(_keys.COUNTS)
+    if counts is None:
+        return
+    if not x:
+        adata.X = None
+    elif adata.X is counts:
+        adata.X = counts.copy()
 
 
 def _add_facts(adata: ad.AnnData, facts: pd.DataFrame) -> None:

@@ -45,8 +45,8 @@ class Source(NamedTuple):
     triple: Triple | None = None
 
 
-def read_source(source: Source, genome: str | None) -> ad.AnnData:
-    """Read one matrix."""
+def read_source(source: Source, genome: str | None, *, x: bool = True) -> ad.AnnData:
+    """Read one matrix; without ``x``, X may be left empty where there are counts."""
     if source.triple is not None:
         return read_triple(source.triple, genome)
     if source.kind == "h5":
@@ -54,8 +54,9 @@ def read_source(source: Source, genome: str | None) -> ad.AnnData:
     if genome is not None:
         msg = f"genome={genome!r} was given, but {source.path} is no 10x matrix. Leave genome out."
         raise ReadError(msg)
-    readers = {"h5ad": read_h5ad, "zarr": read_zarr, "table": read_table, "loom": read_loom}
-    return readers[source.kind](source.path)
+    if source.kind in ("table", "loom"):
+        return (read_table if source.kind == "table" else read_loom)(source.path)
+    return (read_h5ad if source.kind == "h5ad" else read_zarr)(source.path, x=x)
 
 
 def find(path: Path, genome: str | None = None) -> dict[str, Source]:

@@ -84,11 +84,12 @@ def run(
         ]
         n = len(steps) + 2
         tell(0, n, f"reading {input}")
-        genome_given = "" if genome is None else f", genome={genome!r}"
-        log.info("adata = cellsigil.io.read(%r%s)", str(input), genome_given)
+        options = _read_options(plan, genome)
+        shown = "".join(f", {name}={value!r}" for name, value in options.items())
+        log.info("adata = cellsigil.io.read(%r%s)", str(input), shown)
         notes: list[str] = []
         with _heard(notes):
-            adata = _user_input(io.read, input, genome=genome)
+            adata = _user_input(io.read, input, **options)
             bulk_table = None if bulk is None else _user_input(deconv.read_bulk, bulk)
             truth_table = None if truth is None else _user_input(_read_truth, truth)
         if bulk_table is not None:
@@ -124,6 +125,14 @@ def run(
         logging.getLogger("cellsigil").removeHandler(handler)
         handler.close()
     return out / "report.html"
+
+
+def _read_options(plan: Preset, genome: str | None) -> dict[str, Any]:
+    """Return what to read the input with; X is left to pp.normalize where that is a step."""
+    options: dict[str, Any] = {} if genome is None else {"genome": genome}
+    if any(step.call == "pp.normalize" for step in plan.steps):
+        options["x"] = False
+    return options
 
 
 @contextmanager
