@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from cellsigil import _matrix
+from cellsigil._core import _csr
 from cellsigil._core._jit import threads
 
 
@@ -290,3 +291,22 @@ def test_a_cluster_of_processes_gives_the_same_answers(counts):
     ):
         np.testing.assert_array_equal(rows.column_counts(), here)
         np.testing.assert_array_equal(_dense(rows), counts.toarray())
+
+
+@given(
+    hnp.arrays(
+        np.float32,
+        (6, 5),
+        elements=st.sampled_from([1.0, 2.0, 0.5, 0.0, -1.0, -0.5, np.nan, np.inf, -np.inf]),
+    ),
+    hnp.arrays(np.int32, (6, 5), elements=st.integers(-1, 5)),
+    hnp.arrays(np.bool_, (6,)),
+)
+def test_the_quick_look_at_a_row_finds_all_that_the_slow_one_finds(data, indices, clean):
+    indices[clean] = np.arange(5)
+    data, indices = data.ravel(), indices.ravel()
+    indptr = np.arange(7, dtype=np.int64) * 5
+    found = np.zeros(6, np.uint8)
+    _csr.inspect(data, indices, indptr, 5, found, 0, 6)
+    for i in range(6):
+        assert found[i] == _csr.row_flags(data, indices, indptr[i], indptr[i + 1], 5)

@@ -110,10 +110,16 @@ class Rows:
             done = self.map(lambda block, first: block._replace(data=function(block, first)))
             return stack(list(done), self.shape[1]).to_scipy()
         block = self._source
-        data = np.empty(block.data.size, np.float32)
-        for span, piece in zip(self.grid(), self.map(function)):
-            data[block.indptr[span[0]] : block.indptr[span[1]]] = piece
-        return Block(data, block.indices.copy(), block.indptr.copy(), block.n_cols).to_scipy()
+        data, indices = np.empty(block.data.size, np.float32), np.empty_like(block.indices)
+
+        def fill(span: tuple[int, int]) -> None:  # in the worker, which owns these entries
+            entries = slice(*block.indptr[list(span)])
+            data[entries] = function(block.rows(*span), span[0])
+            indices[entries] = block.indices[entries]
+
+        for _ in in_threads(fill, self.grid()):
+            pass
+        return Block(data, indices, block.indptr.copy(), block.n_cols).to_scipy()
 
     def column_counts(self) -> np.ndarray:
         """Return the number of stored entries (non-zero values) of each column, int64."""

@@ -176,3 +176,16 @@ def test_keeps_integers_that_float32_cannot():
     adata = ad.AnnData(sp.csr_matrix(np.array([[2**24 + 1, 3], [1, 0]], np.int64)))
     pp.normalize(adata)
     assert adata.layers["counts"][0, 0] == 2**24 + 1
+
+
+@pytest.mark.parametrize("scale", [1, 50, 10**9])
+def test_the_bits_of_one_formula_for_small_counts_and_large_ones(scale):
+    rng = np.random.default_rng(scale)
+    dense = np.rint(rng.gamma(0.3, 5.0, (70, 300)) * scale)
+    dense[3] = 0
+    adata = ad.AnnData(sp.csr_matrix(dense))
+    pp.normalize(adata)
+    factor = dense.sum(axis=1) / 1e4
+    want = np.log1p(dense[factor > 0] / factor[factor > 0, None]).astype(np.float32)
+    np.testing.assert_array_equal(adata.X.toarray()[factor > 0], want)
+    assert adata.X[3].nnz == 0

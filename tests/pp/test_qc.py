@@ -196,3 +196,25 @@ def test_no_cells_or_no_genes(shape):
     pp.qc(adata)
     assert len(adata.obs["total_counts"]) == shape[0]
     assert len(adata.var["total_counts"]) == shape[1]
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("scale", [1, 40, 10**6])
+def test_the_largest_are_found_among_small_counts_and_large_ones(scale, dtype):
+    rng = np.random.default_rng(scale)
+    dense = np.rint(rng.gamma(0.3, 5.0, (40, 60)) * scale).astype(dtype)
+    dense[0] = 0
+    dense[1] = 255  # the last that is counted by value
+    dense[2] = 256  # the first that is not
+    dense[3, :] = np.arange(60) * 8
+    adata = ad.AnnData(dense)
+    adata.var_names = named(dense).var_names
+    pp.qc(adata, percent_top=(1, 2, 7, 59, 60))
+    for n in (1, 2, 7, 59, 60):
+        want = naive(dense, [0, 1], n)
+        np.testing.assert_allclose(
+            adata.obs[f"pct_counts_in_top_{n}_genes"], want["top"], rtol=1e-14
+        )
+    np.testing.assert_array_equal(adata.obs["total_counts"], want["total"])
+    np.testing.assert_allclose(adata.obs["pct_counts_mt"], want["set"], rtol=1e-14)
+    np.testing.assert_array_equal(adata.var["total_counts"], dense.sum(axis=0, dtype=np.float64))

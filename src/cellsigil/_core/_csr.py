@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from cellsigil._core._jit import kernel
+from cellsigil._core._jit import inner, kernel
 
 # What `inspect` answers for a row: bits of a flag, so that one pass finds everything.
 INDPTR, INDEX, NOT_FINITE, NEGATIVE, FRACTION, UNSORTED, DUPLICATE, ZERO = (
@@ -19,37 +19,58 @@ INDPTR, INDEX, NOT_FINITE, NEGATIVE, FRACTION, UNSORTED, DUPLICATE, ZERO = (
 )
 
 
+@inner
+def row_flags(data, indices, first, last, n_cols):
+    """Return the bits of all that is unusual in one row."""
+    bits = 0
+    before = -1
+    for k in range(first, last):
+        j = np.int64(indices[k])
+        x = data[k]
+        if j < 0 or j >= n_cols:
+            bits |= INDEX
+        if j < before:
+            bits |= UNSORTED
+        elif j == before:
+            bits |= DUPLICATE
+        before = j
+        if x == 0:
+            bits |= ZERO
+        elif not np.isfinite(x):
+            bits |= NOT_FINITE
+        else:
+            if x < 0:
+                bits |= NEGATIVE
+            if x != np.floor(x):
+                bits |= FRACTION
+    return bits
+
+
 @kernel
 def inspect(data, indices, indptr, n_cols, found, start, stop):
-    """Write into ``found[i]`` the bits of all that is unusual in row i, for rows start..stop."""
-    n_stored = indices.size
+    """Write into ``found[i]`` the bits of all that is unusual in row i, for rows start..stop.
+
+    Nearly every row is clean, and two loops that only ask whether it is run in SIMD lanes: a tenth
+    of the cost of naming what each entry has. A row of which one says no is looked at entry by entry.
+    """
     for i in range(start, stop):
-        bits = 0
         first, last = indptr[i], indptr[i + 1]
-        if first < 0 or last < first or last > n_stored:
+        if first < 0 or last < first or last > indices.size:
             found[i] = INDPTR
             continue
-        before = -1
-        for k in range(first, last):
-            j = np.int64(indices[k])
-            x = data[k]
-            if j < 0 or j >= n_cols:
-                bits |= INDEX
-            if j < before:
-                bits |= UNSORTED
-            elif j == before:
-                bits |= DUPLICATE
-            before = j
-            if x == 0:
-                bits |= ZERO
-            elif not np.isfinite(x):
-                bits |= NOT_FINITE
-            else:
-                if x < 0:
-                    bits |= NEGATIVE
-                if x != np.floor(x):
-                    bits |= FRACTION
-        found[i] = bits
+        x, j = data[first:last], indices[first:last]
+        odd, fraction, falls = False, False, False
+        for k in range(x.size):
+            odd |= not ((x[k] > 0) & (x[k] < np.inf))
+            fraction |= x[k] != np.floor(x[k])
+        left, right = j[:-1], j[1:]
+        for k in range(right.size):
+            falls |= right[k] <= left[k]
+        outside = j.size > 0 and (j[0] < 0 or j[-1] >= n_cols)
+        if odd or falls or outside:
+            found[i] = row_flags(data, indices, first, last, n_cols)
+        else:
+            found[i] = FRACTION if fraction else 0
 
 
 @kernel

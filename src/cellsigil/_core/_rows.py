@@ -1,53 +1,106 @@
-"""Passes over canonical CSR rows: sums, largest values, scaling, products with a dense matrix."""
+"""Passes over canonical CSR rows: sums, largest values, tables, products with a dense matrix."""
 
 from __future__ import annotations
 
 import numpy as np
 
-from cellsigil._core._jit import kernel
+from cellsigil._core._jit import inner, kernel
 
 
 @kernel
 def sum_rows(data, indptr, total, start, stop):
-    """Write the sum of each row, float64: exact for counts."""
+    """Write the sum of each row, float64: exact for counts.
+
+    Four sums side by side, as one alone waits for each addition: 0.038 against 0.015 s at 39 M entries.
+    """
     for i in range(start, stop):
-        s = 0.0
+        row = data[indptr[i] : indptr[i + 1]]
+        a, b, c, d = 0.0, 0.0, 0.0, 0.0
+        fours = row.size - row.size % 4
+        for k in range(0, fours, 4):
+            a += row[k]
+            b += row[k + 1]
+            c += row[k + 2]
+            d += row[k + 3]
+        for k in range(fours, row.size):
+            a += row[k]
+        total[i] = (a + b) + (c + d)
+
+
+@inner
+def sum_top(bins, large, ns, total):
+    """Write ``total[t]``: the sum of the ``ns[t]`` largest of whole numbers; ``ns`` ascends.
+
+    ``bins[x]`` counts the values x; ``large`` holds those beyond the bins, ascending.
+    """
+    s, taken, t = 0.0, 0, 0
+    above = large.size
+    for place in range(bins.size - 1 + above, 0, -1):
+        beyond = place - bins.size
+        x = large[beyond] if beyond >= 0 else np.float64(place)
+        n = 1 if beyond >= 0 else bins[place]
+        while t < ns.size and taken + n >= ns[t]:
+            total[t] = s + (ns[t] - taken) * x
+            t += 1
+        if t == ns.size:
+            return
+        taken += n
+        s += n * x
+    total[t:] = s
+
+
+@kernel
+def measure_rows(
+    data, indices, indptr, marked, member, ns, total, largest, of_sets, genes, start, stop
+):
+    """Measure rows of whole numbers and their columns in one pass.
+
+    Writes the row's sum to ``total``, the sums of its ``ns`` largest values to ``largest`` and its
+    sums over the columns with ``member[j, s]`` to ``of_sets``; ``marked[j]`` says that any set holds
+    column j. Adds each entry to ``genes[j]`` as (1, x).
+    """
+    # 99.98 % of counts are below 256: counting them costs 0.05 s where sorting took 0.9
+    bins = np.zeros(256, np.int64)
+    large = np.empty(genes.shape[0], np.float64)
+    for i in range(start, stop):
+        bins[:] = 0
+        of_sets[i, :] = 0.0
+        s, above = 0.0, 0
         for k in range(indptr[i], indptr[i + 1]):
-            s += data[k]
+            j, x = indices[k], np.float64(data[k])
+            s += x
+            genes[j, 0] += 1.0
+            genes[j, 1] += x
+            if x < 256.0:
+                bins[np.int64(x)] += 1
+            else:
+                large[above] = x
+                above += 1
+            if marked[j]:
+                for c in range(member.shape[1]):
+                    if member[j, c]:
+                        of_sets[i, c] += x
         total[i] = s
+        sum_top(bins, np.sort(large[:above]), ns, largest[i])
 
 
 @kernel
-def sum_sets(data, indices, indptr, member, total, start, stop):
-    """Write ``total[i, s]``: the sum of row i over the columns j with ``member[j, s]``."""
+def look_up_rows(data, indptr, table, factor, out, where, beyond, n_beyond, start, stop):
+    """Write ``table[i, x]`` for the whole numbers x of row i to ``out``.
+
+    The ``n_beyond[0]`` entries beyond the table go to ``where`` (their place) and ``beyond`` (x / factor[i]).
+    """
+    n = 0
     for i in range(start, stop):
-        total[i, :] = 0.0
+        row = table[i]
         for k in range(indptr[i], indptr[i + 1]):
-            for s in range(member.shape[1]):
-                if member[indices[k], s]:
-                    total[i, s] += data[k]
-
-
-@kernel
-def sum_largest(data, indptr, ns, total, start, stop):
-    """Write ``total[i, t]``: the sum of the ``ns[t]`` largest values of row i; ``ns`` ascends."""
-    for i in range(start, stop):
-        values = np.sort(data[indptr[i] : indptr[i + 1]])
-        s, taken = 0.0, 0
-        for t in range(ns.size):
-            while taken < min(ns[t], values.size):
-                taken += 1
-                s += values[values.size - taken]
-            total[i, t] = s
-
-
-@kernel
-def divide_rows(data, indptr, factor, out, start, stop):
-    """Write data / factor[row] into ``out``; a factor of 0 leaves the row as it is in ``out``."""
-    for i in range(start, stop):
-        if factor[i] > 0:
-            for k in range(indptr[i], indptr[i + 1]):
-                out[k] = data[k] / factor[i]
+            if data[k] < row.size:
+                out[k] = row[np.int64(data[k])]
+            else:
+                where[n] = k
+                beyond[n] = data[k] / factor[i]
+                n += 1
+    n_beyond[0] = n
 
 
 @kernel

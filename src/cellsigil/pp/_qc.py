@@ -13,7 +13,7 @@ import pandas as pd
 from anndata import AnnData
 
 from cellsigil import _keys
-from cellsigil._core._rows import sum_largest, sum_rows, sum_sets
+from cellsigil._core._rows import measure_rows
 from cellsigil._files import hdf5_names
 from cellsigil._matrix import Block, read_counts, read_tables, suggest
 
@@ -82,22 +82,22 @@ def qc(
     chosen = {name: mask for name, mask in members.items() if mask.any()}
     flags = np.column_stack([np.zeros((adata.n_vars, 0), bool), *chosen.values()])
 
-    def measure(block: Block, _: int) -> tuple[np.ndarray, ...]:
-        n = block.n_rows
-        total, largest = np.empty(n), np.empty((n, len(tops)))
-        of_sets = np.empty((n, flags.shape[1]))
-        sum_rows(block.data, block.indptr, total, 0, n)
-        sum_largest(block.data, block.indptr, np.array(tops, np.int64), largest, 0, n)
-        sum_sets(block.data, block.indices, block.indptr, flags, of_sets, 0, n)
-        n_genes = np.diff(block.indptr)
-        n_cells = np.bincount(block.indices, minlength=block.n_cols)
-        of_genes = np.bincount(block.indices, weights=block.data, minlength=block.n_cols)
-        return total, n_genes, largest, of_sets, n_cells, of_genes
+    marked, ns = flags.any(axis=1), np.array(tops, np.int64)
 
-    parts = list(counts.map(measure)) or [measure(counts.whole(), 0)]
-    columns = zip(*parts)
-    total, n_genes, largest, of_sets = (np.concatenate(next(columns)) for _ in range(4))
-    n_cells, of_genes = (sum(next(columns)) for _ in range(2))
+    def measure(block: Block, _: int) -> tuple[list[np.ndarray], np.ndarray]:
+        n = block.n_rows
+        total, largest = np.empty(n), np.empty((n, ns.size))
+        of_sets, genes = np.empty((n, flags.shape[1])), np.zeros((block.n_cols, 2))
+        measure_rows(*block[:3], marked, flags, ns, total, largest, of_sets, genes, 0, n)
+        return [np.column_stack([total, np.diff(block.indptr), largest, of_sets])], genes
+
+    def combine(a: tuple, b: tuple) -> tuple:
+        return a[0] + b[0], a[1] + b[1]
+
+    cells, genes = counts.reduce(measure, combine) or measure(counts.whole(), 0)
+    total, n_genes, *shares = np.concatenate(cells).T
+    largest, of_sets = shares[: ns.size], shares[ns.size :]
+    n_cells, of_genes = genes.T
 
     with np.errstate(invalid="ignore", divide="ignore"):  # the shares of an empty cell are NaN
         obs = {
@@ -107,11 +107,11 @@ def qc(
             "log1p_total_counts": np.log1p(total),
         }
         for t, n in enumerate(tops):
-            obs[f"pct_counts_in_top_{n}_genes"] = largest[:, t] / total * 100
+            obs[f"pct_counts_in_top_{n}_genes"] = largest[t] / total * 100
         for s, name in enumerate(chosen):
-            obs[f"total_counts_{name}"] = of_sets[:, s]
-            obs[f"log1p_total_counts_{name}"] = np.log1p(of_sets[:, s])
-            obs[f"pct_counts_{name}"] = of_sets[:, s] / total * 100
+            obs[f"total_counts_{name}"] = of_sets[s]
+            obs[f"log1p_total_counts_{name}"] = np.log1p(of_sets[s])
+            obs[f"pct_counts_{name}"] = of_sets[s] / total * 100
         mean = of_genes / adata.n_obs
         var = {
             **chosen,
