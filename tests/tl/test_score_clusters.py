@@ -114,7 +114,7 @@ def test_tail_goes_on_where_the_draws_end():
     shares = np.full(10, 0.1)
     levels = np.linspace(0.0, 0.12, 25)
     found = [
-        _against_random(auc, np.array([e]), windows, shares, np.random.default_rng(1))
+        _against_random(auc.T, np.array([e]), windows, shares, np.random.default_rng(1))
         for e in levels
     ]
     p = np.array([f[0][0] for f in found])
@@ -190,6 +190,34 @@ def test_inflation_is_one_plus_the_mean_correlation():
     correlation = rest.corr().to_numpy()
     mean = correlation[~np.eye(7, dtype=bool)].mean()
     assert found[0] == pytest.approx(max(1 + 6 * mean, 1.0), rel=1e-6)
+
+
+def test_inflation_looks_at_the_cells_again_as_they_are_stored():
+    adata = make()
+    adata.obs.loc[adata.obs_names[:7], "group"] = np.nan
+    with pytest.warns(UserWarning, match="7 cells have no label"):
+        stats = group_stats(adata, "group")
+    found = score_clusters(adata, MARKERS, "group", stats=stats)
+    x = adata.X
+    backwards = np.concatenate(
+        [np.arange(x.indptr[i + 1] - 1, x.indptr[i] - 1, -1) for i in range(adata.n_obs)]
+    )
+    unsorted = sp.csr_matrix((x.data[backwards], x.indices[backwards], x.indptr), shape=x.shape)
+    adata.X = unsorted
+    again = score_clusters(adata, MARKERS, "group", stats=stats)
+    pd.testing.assert_frame_equal(found, again)
+    adata.X.data[adata.X.indices == 0] = np.nan
+    with pytest.raises(ValueError, match=r"X holds nan at cell 'c\d+', gene 'g0'"):
+        score_clusters(adata, MARKERS, "group", stats=stats)
+
+
+def test_the_tail_is_scipys():
+    from scipy.stats import pearson3
+
+    from cellsigil.tl._score_clusters import pearson3_tail
+
+    z, skew = (x.ravel() for x in np.meshgrid([-40.0, -1, 0, 2.5, 8, 30], [0, 1e-6, 1e-3, 0.2, 2]))
+    np.testing.assert_allclose(pearson3_tail(z, skew), pearson3.sf(z, skew), rtol=1e-9)
 
 
 def test_a_group_spread_thin_over_samples_is_scored_on_pooled_cells():

@@ -132,31 +132,49 @@ def project_dense(data, indices, indptr, weights, out, start, stop):
 @kernel
 def draw_sums(values, drawn, shares, out, start, stop):
     """Write the weighted sums of rows ``drawn[d]`` of ``values`` (rows x columns) for draws start..stop."""
+    total = np.empty(values.shape[1])
     for d in range(start, stop):
+        total[:] = 0.0
         for g in range(shares.size):
-            row = values[drawn[d, g]]
-            for c in range(row.size):
-                out[d, c] += shares[g] * row[c]
+            i = drawn[d, g]
+            for c in range(total.size):
+                total[c] += shares[g] * values[i, c]
+        out[d] = total
 
 
 @kernel
 def window_cumulants(values, windows, shares, out, start, stop):
-    """Write the first three cumulants of a sum of one random row of each window, by column start..stop.
+    """Write the first three cumulants of a sum of one random row of each window, for columns start..stop.
 
     Of independent draws they add up: mean, variance and third central moment of each window, times its share.
     """
     n_genes, size = windows.shape
-    mean = np.empty(stop - start)
     for g in range(n_genes):
-        mean[:] = 0.0
-        for t in range(size):
-            for c in range(start, stop):
-                mean[c - start] += values[windows[g, t], c]
         for c in range(start, stop):
-            mean[c - start] /= size
-            out[0, c] += shares[g] * mean[c - start]
-        for t in range(size):
-            for c in range(start, stop):
-                away = (values[windows[g, t], c] - mean[c - start]) * shares[g]
-                out[1, c] += away * away / size
-                out[2, c] += away * away * away / size
+            mean = 0.0
+            for t in range(size):
+                mean += values[windows[g, t], c]
+            mean /= size
+            squares = 0.0
+            cubes = 0.0
+            for t in range(size):
+                away = values[windows[g, t], c] - mean
+                squares += away * away
+                cubes += away * away * away
+            out[0, c] += shares[g] * mean
+            out[1, c] += shares[g] ** 2 * squares / size
+            out[2, c] += shares[g] ** 3 * cubes / size
+
+
+@kernel
+def add_groups(values, group, center, power, scale, sums, start, stop):
+    """Add round((x - center[g, s])**power * scale) of the cells of group g to ``sums[g, s]``, columns start..stop.
+
+    Group -1 is none. Integers, so any order of the cells gives the same bits.
+    """
+    for i in range(group.size):
+        g = group[i]
+        if g >= 0:
+            for s in range(start, stop):
+                x = values[i, s] - center[g, s]
+                sums[g, s] += np.int64(np.rint((x * x if power == 2 else x) * scale))

@@ -7,7 +7,9 @@ from typing import Any
 
 import numpy as np
 
-from cellsigil._matrix import read_log
+from cellsigil._core._fixed import scale_for
+from cellsigil._core._scores import add_groups
+from cellsigil._matrix import read_again, read_log
 from cellsigil.tl._groups import read_groups
 from cellsigil.tl._score_cells import apply
 from cellsigil.tl._signatures import IndexedSet
@@ -31,7 +33,6 @@ def inflations(adata: Any, stats: GroupStats, indexed: list[IndexedSet]) -> np.n
         action="ignore"
     ):  # unlabelled cells: said when the stats were made
         codes = read_groups(adata, stats.groupby).codes
-    rows = read_log(adata, stats.layer)
     size = stats.n.sum(axis=1)
     free = np.maximum(size - 1, 0)
     within = np.nansum(stats.var * free[:, None], axis=0) / max(free.sum(), 1)
@@ -47,9 +48,30 @@ def inflations(adata: Any, stats: GroupStats, indexed: list[IndexedSet]) -> np.n
             column[where[kept]] = shares[kept] / sd[where[kept]] / max(norm, 1e-300)
         columns.append(column)
     plan = Plan(to_weights(columns), np.zeros(len(indexed)))
-    scores = np.concatenate(list(rows.map(lambda block, _: apply(plan, block))))
-    # Sorted, so that the order of the cells cannot move the last bit.
-    per_group = [np.sort(scores[codes == group], axis=0) for group in range(len(stats.groups))]
-    variance = np.array([x.var(axis=0, ddof=1) if len(x) > 1 else x.sum(axis=0) for x in per_group])
+    scores = _scores(adata, stats.layer, plan)
+    variance = _group_variances(scores, codes, len(stats.groups))
     pooled = np.nansum(variance * free[:, None], axis=0) / max(free.sum(), 1)
     return np.maximum(pooled, 1.0)
+
+
+def _scores(adata: Any, layer: str | None, plan: Plan) -> np.ndarray:
+    """Return the plan's scores; values that changed since the statistics are looked at in full."""
+    scores = np.concatenate(list(read_again(adata, layer).map(lambda block, _: apply(plan, block))))
+    if not np.isfinite(scores).all():
+        read_log(adata, layer)  # says where
+    return scores
+
+
+def _group_variances(scores: np.ndarray, codes: np.ndarray, n_groups: int) -> np.ndarray:
+    """Return the variance (ddof 1, 0 of a single cell) of every column in every group: the order moves no bit."""
+    n = np.bincount(codes[codes >= 0], minlength=n_groups)[:, None]
+
+    def total(center: np.ndarray, power: int) -> np.ndarray:
+        most = float(np.abs(scores).max(initial=0.0)) * power
+        scale = scale_for(most**power, len(scores))
+        sums = np.zeros(center.shape, np.int64)
+        add_groups(scores, codes, center, power, scale, sums, 0, scores.shape[1])
+        return sums / scale
+
+    mean = total(np.zeros((n_groups, scores.shape[1])), 1) / np.maximum(n, 1)
+    return total(mean, 2) / np.maximum(n - 1, 1)

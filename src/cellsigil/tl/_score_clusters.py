@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import logging
 import zlib
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
 
 from cellsigil import _keys
+from cellsigil._core._scores import draw_sums, window_cumulants
 from cellsigil._core._seed import seed_of
 from cellsigil._files import check_key
 from cellsigil.tl._effects import blocked_or_pooled, warn_pooled
@@ -18,6 +19,7 @@ from cellsigil.tl._inflation import inflations, shares_of
 from cellsigil.tl._pvalues import log10_benjamini_hochberg
 from cellsigil.tl._signatures import IndexedSet, index_sets, read_signatures, warn_few
 from cellsigil.tl._stats import GroupStats, stats_for
+from cellsigil.tl.scores._record import sorted_by_name
 
 log = logging.getLogger(__name__)
 
@@ -25,6 +27,7 @@ WINDOW = 100
 N_DRAWS = 999
 ENOUGH = 10  # draws beyond the observed, below which the tail is fitted
 LEAST = 3
+NORMAL = 1.6e-5  # skew up to which the law is normal, in scipy too
 
 
 def score_clusters(
@@ -111,11 +114,46 @@ def score_table(
     """Return the table of `score_clusters`; signatures with fewer than ``least`` genes found are NaN."""
     auc, alone = blocked_or_pooled(stats.auc_blocked, stats.auc)
     warn_pooled(stats, alone, stacklevel=3)
-    table = pd.concat([_score_one(stats, auc, s, seed, least) for s in indexed], ignore_index=True)
-    order = {name: place for place, name in enumerate(stats.groups)}
-    table = table.iloc[table["group"].map(order).argsort(kind="stable")].reset_index(drop=True)
-    table.insert(5, "padj", adjust(table["p"].to_numpy()))
+    levels = Levels.of(stats, auc)
+    shape = len(stats.groups), len(indexed)
+    columns = {name: np.full(shape, np.nan) for name in ("effect", "z", "p")}
+    p_from, support = np.full(shape, "none", object), np.zeros(shape, np.int64)
+    for place, s in enumerate(indexed):
+        if s.n_found >= least:
+            effect = effects(s, auc)
+            # The draws of a signature hang on its name alone: the same for all groups, whatever else is scored.
+            draw = np.random.default_rng([seed, zlib.crc32(s.name.encode())])
+            windows = matched_windows(levels, s)
+            p, z, tail = _against_random(levels.auc, effect - 0.5, windows, shares_of(s), draw)
+            for name, values in (("effect", effect), ("z", z), ("p", p)):
+                columns[name][:, place] = values
+            p_from[:, place] = np.where(np.isnan(p), "none", np.where(tail, "tail", "draws"))
+            support[:, place] = (effects(s, stats.auc_sample) > 0.5).sum(axis=1)
+    table = pd.DataFrame({name: values.ravel() for name, values in columns.items()})
+    table.insert(0, "group", [group for group in stats.groups for _ in indexed])
+    table.insert(1, "signature", [s.name for s in indexed] * len(stats.groups))
+    table["padj"] = adjust(table["p"].to_numpy())
+    table["p_from"] = p_from.ravel().tolist()
+    table["n_genes"] = [s.n_found for s in indexed] * len(stats.groups)
+    table["n_samples_support"] = support.ravel()
     return table
+
+
+class Levels(NamedTuple):
+    """The genes in the order of their mean, ties by name, and their AUC - 0.5."""
+
+    genes: np.ndarray  # positions, by mean
+    mean: np.ndarray  # in that order
+    place: np.ndarray  # of each gene in that order
+    auc: np.ndarray  # genes x groups, a gene's values side by side
+
+    @classmethod
+    def of(cls, stats: GroupStats, auc: np.ndarray) -> Levels:
+        """Sort the genes of the statistics."""
+        by_mean = sorted_by_name(stats.mean_all, np.asarray(stats.genes.astype(str), object))
+        place = np.empty(by_mean.size, np.int64)
+        place[by_mean] = np.arange(by_mean.size)
+        return cls(by_mean, stats.mean_all[by_mean], place, np.ascontiguousarray(auc.T) - 0.5)
 
 
 def effects(s: IndexedSet, auc: np.ndarray) -> np.ndarray:
@@ -131,38 +169,15 @@ def adjust(p: np.ndarray) -> np.ndarray:
     return 10.0 ** log10_benjamini_hochberg(np.log10(p)[None])[0]
 
 
-def _score_one(
-    stats: GroupStats, auc: np.ndarray, s: IndexedSet, seed: int, least: int
-) -> pd.DataFrame:
-    n_groups = len(stats.groups)
-    table = pd.DataFrame({"group": stats.groups, "signature": s.name})
-    table[["effect", "z", "p"]] = np.nan
-    table["p_from"] = "none"
-    table["n_genes"] = s.n_found
-    support = np.zeros(n_groups, np.int64)
-    if s.n_found >= least:
-        table["effect"] = effect = effects(s, auc)
-        support = (effects(s, stats.auc_sample) > 0.5).sum(axis=1)
-        # The draws of a signature hang on its name alone: the same for all groups, whatever else is scored.
-        draw = np.random.default_rng([seed, zlib.crc32(s.name.encode())])
-        windows = matched_windows(stats, s)
-        p, z, from_tail = _against_random(auc - 0.5, effect - 0.5, windows, shares_of(s), draw)
-        table["p"], table["z"] = p, z
-        table["p_from"] = np.where(np.isnan(p), "none", np.where(from_tail, "tail", "draws"))
-    table["n_samples_support"] = support
-    return table
-
-
-def matched_windows(stats: GroupStats, s: IndexedSet) -> np.ndarray:
+def matched_windows(levels: Levels, s: IndexedSet) -> np.ndarray:
     """Return, for each gene of a set, the genes next to it in mean expression, without the set's own."""
-    by_mean = np.lexsort((np.asarray(stats.genes.astype(str), object), stats.mean_all))
-    where = np.concatenate((s.up, s.down))
-    pool = by_mean[~np.isin(by_mean, where)]
+    own = levels.place[np.concatenate((s.up, s.down))]
+    pool, mean = np.delete(levels.genes, own), np.delete(levels.mean, own)
     if not pool.size:
         msg = f"Signature {s.name!r} holds all genes, so none is left to compare with."
         raise ValueError(msg)
     size = min(WINDOW, pool.size)
-    middle = np.searchsorted(stats.mean_all[pool], stats.mean_all[where])
+    middle = np.searchsorted(mean, levels.mean[own])
     start = np.clip(middle - size // 2, 0, pool.size - size)
     return pool[start[:, None] + np.arange(size)]
 
@@ -171,27 +186,40 @@ def _against_random(
     auc: np.ndarray, effect: np.ndarray, windows: np.ndarray, shares: np.ndarray,
     draw: np.random.Generator,
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:  # fmt: skip
-    """Return p, z and whether p is of the fitted tail, by group.
+    """Return p, z and whether p is of the fitted tail, by group (the columns of auc).
 
     A random set is a sum of independent draws from known windows, so its cumulants are known too: where fewer
     than ``ENOUGH`` draws reach the effect, p is of the Pearson III law with the same first three.
     """
-    from scipy import stats as laws
-
     n_genes, size = windows.shape
-    drawn = windows[np.arange(n_genes), draw.integers(size, size=(N_DRAWS, n_genes))]
-    p, z = (np.full(effect.size, np.nan) for _ in range(2))
-    from_tail = np.zeros(effect.size, bool)
-    for group in np.flatnonzero(np.isfinite(effect)):
-        beyond = int((auc[group, drawn] @ shares >= effect[group] - 1e-12).sum())
-        p[group] = (beyond + 1) / (N_DRAWS + 1)
-        around = auc[group, windows] * shares[:, None]
-        centered = around - around.mean(axis=1, keepdims=True)
-        variance = (centered**2).mean(axis=1).sum()
-        if variance > 0:
-            z[group] = (effect[group] - around.mean(axis=1).sum()) / np.sqrt(variance)
-            if beyond < ENOUGH:
-                skew = max((centered**3).mean(axis=1).sum() / variance**1.5, 0.0)
-                p[group] = max(laws.pearson3.sf(z[group], skew), np.finfo(float).tiny)
-                from_tail[group] = True
+    near = auc.take(windows.ravel(), axis=0)  # window by window, small enough to stay in the cache
+    drawn = draw.integers(size, size=(N_DRAWS, n_genes)) + np.arange(n_genes) * size
+    sums = np.empty((N_DRAWS, effect.size))
+    draw_sums(near, drawn, shares, sums, 0, N_DRAWS)
+    cumulants = np.zeros((3, effect.size))
+    here = np.arange(windows.size).reshape(windows.shape)
+    window_cumulants(near, here, shares, cumulants, 0, effect.size)
+    mean, variance, third = cumulants
+    known = np.isfinite(effect)
+    varies = known & (variance > 0)
+    z, skew = np.full(effect.size, np.nan), np.zeros(effect.size)
+    z[varies] = (effect[varies] - mean[varies]) / np.sqrt(variance[varies])
+    skew[varies] = np.maximum(third[varies] / variance[varies] ** 1.5, 0.0)
+    beyond = (sums >= effect - 1e-12).sum(axis=0)
+    p = np.where(known, (beyond + 1) / (N_DRAWS + 1), np.nan)
+    from_tail = varies & (beyond < ENOUGH)
+    p[from_tail] = np.maximum(pearson3_tail(z[from_tail], skew[from_tail]), np.finfo(float).tiny)
     return p, z, from_tail
+
+
+def pearson3_tail(z: np.ndarray, skew: np.ndarray) -> np.ndarray:
+    """Return the share of Pearson's third law (mean 0, sd 1, skew >= 0) beyond z: a gamma law, shifted.
+
+    Equal to ``scipy.stats.pearson3.sf``, whose module takes 0.5 s to import.
+    """
+    from scipy.special import gammaincc, ndtr
+
+    skewed = skew > NORMAL
+    rate = 2.0 / np.where(skewed, skew, 1.0)
+    shape = rate**2
+    return np.where(skewed, gammaincc(shape, np.maximum(rate * (z + shape / rate), 0.0)), ndtr(-z))

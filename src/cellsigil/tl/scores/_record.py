@@ -24,7 +24,7 @@ class Genes(NamedTuple):
     @property
     def by_mean(self) -> np.ndarray:
         """Return the positions sorted by mean, ties by name: the order of the cells cannot move it."""
-        return np.lexsort((self.names, self.mean))
+        return sorted_by_name(self.mean, self.names)
 
 
 class Plan(NamedTuple):
@@ -68,6 +68,21 @@ class Method:
     least: int = 3
     statistics: Literal["exact", "in_order", "none"] = "exact"
     takes_reference: bool = False
+
+
+def sorted_by_name(values: np.ndarray, names: np.ndarray) -> np.ndarray:
+    """Return the positions in ascending order of the values, equal ones by name.
+
+    Only names of equal values are compared: sorting all of them took 5 ms of 30,000 genes' 6.
+    """
+    order = np.argsort(values, kind="stable")
+    ascending = values[order]
+    ends = np.flatnonzero(np.append(ascending[1:] != ascending[:-1], True)) + 1
+    starts = np.concatenate(([0], ends[:-1]))
+    for start, end in zip(starts[ends - starts > 1], ends[ends - starts > 1]):
+        tied = order[start:end]
+        order[start:end] = tied[np.argsort(names[tied], kind="stable")]
+    return order
 
 
 def signed_weights(s: IndexedSet) -> tuple[np.ndarray, np.ndarray]:
