@@ -12,7 +12,7 @@ import itertools
 import os
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import scipy.sparse as sp
@@ -20,17 +20,8 @@ import scipy.sparse as sp
 from cellsigil import _keys
 from cellsigil._block import Block, Expects, checked, stack, to_block
 from cellsigil._core import _columns
-from cellsigil._core._jit import in_threads, over_range, threads
-
-
-class GeneBlock(NamedTuple):
-    """The stored entries of columns start..stop, column by column, cells ascending."""
-
-    start: int
-    stop: int
-    indptr: np.ndarray  # int64, stop - start + 1
-    cells: np.ndarray  # int32
-    values: np.ndarray
+from cellsigil._core._jit import in_threads, threads
+from cellsigil._genes import GeneBlock, gene_blocks
 
 
 @dataclass(frozen=True)
@@ -132,27 +123,20 @@ class Rows:
         total = self.reduce(count, np.add)
         return np.zeros(self.shape[1], np.int64) if total is None else total
 
-    def gene_blocks(self, *, budget_bytes: int = 1 << 30) -> Iterator[GeneBlock]:
+    def gene_blocks(self, *, budget_bytes: int | None = None) -> Iterator[GeneBlock]:
         """Yield all columns in contiguous blocks whose entries take at most ``budget_bytes``.
 
         The whole matrix is passed over once a block; the values do not depend on the budget.
         """
-        counts = self.column_counts()
-        for start, stop in _columns.plan_blocks(
-            counts, max(1, budget_bytes // (4 + self.dtype.itemsize))
-        ):
-            indptr = np.concatenate(([0], np.cumsum(counts[start:stop])))
-            free = indptr[:-1].copy()
-            cells = np.empty(indptr[-1], np.int32)
-            values = np.empty(indptr[-1], self.dtype)
-            for first, block in self._in_order(start, stop):
-                over_range(
-                    _columns.scatter_columns, stop - start,
-                    *block[:3], first, start, free, cells, values,
-                )  # fmt: skip
-            yield GeneBlock(start, stop, indptr, cells, values)
+        return gene_blocks(self, budget_bytes)
 
-    def _in_order(self, start: int, stop: int) -> Iterator[tuple[int, Block]]:
+    def columns(self, start: int, stop: int) -> Block:
+        """Return at least columns start..stop in memory, their numbers as in the whole matrix."""
+        if self.in_memory:
+            return self._source
+        return stack([block for _, block in self.in_order(start, stop)], self.shape[1])
+
+    def in_order(self, start: int, stop: int) -> Iterator[tuple[int, Block]]:
         """Yield (first_row, block) in row order; a lazy matrix's blocks hold columns start..stop only."""
         if self.in_memory:
             yield 0, self._source

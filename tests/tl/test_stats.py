@@ -19,7 +19,9 @@ from hypothesis import strategies as st
 from cellsigil import tl
 from cellsigil._core import _moments, _ranks
 from cellsigil._core._jit import threads
-from cellsigil.tl._counting import count_against, count_pairs
+from cellsigil._genes import by_classes
+from cellsigil._matrix import as_rows
+from cellsigil.tl._counting import Columns, columns_of, count_against, pairwise_auc
 from cellsigil.tl._groups import read_groups
 from cellsigil.tl._stats import read_labelled, stats_for
 
@@ -201,6 +203,13 @@ def test_variance_does_not_cancel():
         np.testing.assert_allclose(stats.var[g], want, rtol=1e-9)
 
 
+def column_of(values, label, n_classes) -> Columns:
+    """Bring one gene's values of all cells, zeros too, into classes and into order."""
+    rows = as_rows(values[:, None])
+    ((columns,),) = by_classes(rows, label, n_classes, lambda x: list(columns_of(x)), None)
+    return columns
+
+
 @settings(max_examples=40, deadline=None)
 @given(
     st.lists(
@@ -210,23 +219,18 @@ def test_variance_does_not_cancel():
 def test_kernels_on_small_arrays(cells):
     values = np.array([v for v, _, _ in cells], np.float32)
     group, sample = (np.array([c[i] for c in cells]) for i in (1, 2))
-    stored = np.flatnonzero(values)
-    indptr, at = np.array([0, stored.size]), stored.astype(np.int32)
     label = (group * 2 + sample).astype(np.int32)
     n = np.bincount(label, minlength=6)
-    sums, nonzero = np.zeros((1, 6), np.int64), np.zeros((1, 6), np.int64)
-    scale = np.empty(1)
-    column = (indptr, at, values[stored])
-    _moments.class_sums(*column, label, sums, scale, nonzero, 0, 1)
+    columns = column_of(values, label, 6)
+    sums, scale = np.empty((1, 6), np.int64), np.empty(1)
+    _moments.class_sums(columns.edges, columns.values, columns.most(), sums, scale, 0, 1)
     want = [values[label == c].sum() for c in range(6)]
     np.testing.assert_array_equal(sums[0] / scale[0], want)
     ranks, ties = np.empty((1, 3), np.int64), np.empty(1)
     size = np.bincount(group, minlength=3)
-    column = (*column[:2], values[stored].view(np.int32))
-    _ranks.rank_sums(*column, group.astype(np.int32), size, ranks, ties, 0, 1)
-    auc = np.empty((1, 3, 3))
-    group_of, block_of = np.repeat(np.arange(3), 2), np.tile(np.arange(2), 3)
-    _ranks.pairwise_auc(*column, label, group_of, block_of, n, 1, auc, 0, 1)
+    group_of = np.repeat(np.arange(3), 2)
+    _ranks.rank_sums(columns.edges, columns.keys, columns.classes, group_of, n, ranks, ties, 0, 1)
+    auc = pairwise_auc(columns, n.reshape(3, 2), fewest=1)
     for g in range(3):
         mine, rest = values[group == g].tolist(), values[group != g].tolist()
         u = (ranks[0, g] - size[g] * (size[g] + 1)) / 2
@@ -249,20 +253,28 @@ def test_kernels_on_small_arrays(cells):
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
-@pytest.mark.parametrize("n", [1, 40, 41, 3000])
-def test_radix_sort_is_a_sort(dtype, n):
+@pytest.mark.parametrize("n", [1, 2, 40, 3000, 70_000])
+@pytest.mark.parametrize("spread", ["logs", "one", "few", "crowded"])
+def test_sorted_columns_are_sorted(dtype, n, spread):
     rng = np.random.default_rng(n)
-    values = np.log1p(rng.integers(1, 60, n) / rng.choice([1, 3, 700], n)).astype(dtype)
-    cells = np.arange(n, dtype=np.int32)
+    values = {
+        "logs": np.log1p(rng.integers(1, 60, n) / rng.choice([1, 3, 700], n)),
+        "one": np.full(n, 1.5),
+        "few": rng.choice([0.25, 1.5, 9.0], n),
+        "crowded": np.where(rng.random(n) < 0.001, 1e-30, 2 + rng.random(n) * 1e-4),
+    }[spread].astype(dtype)
     label = rng.integers(-1, 4, n).astype(np.int32)
-    keys = values.view(f"i{values.itemsize}")
-    kept, classes = np.empty((2, n), keys.dtype), np.empty((2, n), np.int32)
-    found = _ranks.sorted_entries(cells, keys, label, 0, n, kept, classes)
-    assert found == (label >= 0).sum()
-    order = np.lexsort((label[label >= 0], values[label >= 0]))
-    np.testing.assert_array_equal(kept[0, :found].view(dtype), values[label >= 0][order])
-    got = np.lexsort((classes[0, :found], kept[0, :found]))  # within ties, classes in any order
-    np.testing.assert_array_equal(classes[0, :found][got], label[label >= 0][order])
+    columns = column_of(values, label, 4)
+    known = label >= 0
+    assert columns.edges[0].tolist() == [0, *np.cumsum(np.bincount(label[known], minlength=4))]
+    np.testing.assert_array_equal(
+        columns.values, values[known][np.argsort(label[known], kind="stable")]
+    )
+    np.testing.assert_array_equal(columns.keys.view(dtype), np.sort(values[known]))
+    assert columns.most() == max(values[known], default=0)
+    want = np.lexsort((label[known], values[known]))
+    got = np.lexsort((columns.classes, columns.keys))  # within ties, classes in any order
+    np.testing.assert_array_equal(columns.classes[got], label[known][want])
 
 
 @pytest.mark.parametrize("sample_key", [None, "donor"])
@@ -286,7 +298,7 @@ def test_against_one_group_means_what_naive_says(adata, sample_key):
 
 def test_pairs_mirror_each_other(adata):
     data = read_labelled(adata, "type", "donor", None)
-    auc = np.concatenate(list(data.by_genes(count_pairs, 300)))
+    auc = np.concatenate(list(data.by_genes(pairwise_auc, 300)))
     np.testing.assert_allclose(
         auc + auc.transpose(0, 2, 1), np.where(np.eye(3) > 0, np.nan, 1.0)[None].repeat(40, 0)
     )

@@ -42,6 +42,35 @@ def scatter_columns(data, indices, indptr, first_row, base, free, rows, values, 
             k += 1
 
 
+@kernel
+def count_classes(indices, indptr, order, edges, counts, start, stop):
+    """Add to ``counts[c, j]`` the stored entries of column j in the rows of class c.
+
+    The rows of class c are ``order[edges[c]:edges[c + 1]]``.
+    """
+    for c in range(start, stop):
+        own = counts[c]
+        for r in range(edges[c], edges[c + 1]):
+            for k in range(indptr[order[r]], indptr[order[r] + 1]):
+                own[indices[k]] += 1
+
+
+@kernel
+def scatter_classes(data, indices, indptr, order, free, values, start, stop):
+    """Append the values of columns start..stop to their slots, row after row of ``order``.
+
+    ``free[j]`` is the next free slot of column start+j. With the rows in the order of their classes
+    every column comes out in classes, and neither cells nor classes need to be written beside it.
+    """
+    for i in order:
+        k, last = seek(indices, indptr[i], indptr[i + 1], start), indptr[i + 1]
+        while k < last and indices[k] < stop:
+            j = indices[k] - start
+            values[free[j]] = data[k]
+            free[j] += 1
+            k += 1
+
+
 def plan_blocks(counts: np.ndarray, most: int) -> list[tuple[int, int]]:
     """Cut columns into contiguous blocks of at most ``most`` entries, and at least one column."""
     blocks, start, held = [], 0, 0

@@ -1,37 +1,97 @@
-"""Sorting integers with a label each; ranking 11 M values took 0.18 CPU-s, by argsort 0.95."""
+"""Sorting a gene's values, with the class of each cell along: 7.7 ns a value, by four radix passes 16.
+
+``keys`` are the bits of the positive float values as integers (int32 of float32, int64 of float64): their
+order is the same. Float bits are spread evenly enough that a single pass into some two buckets a value
+leaves little to do; where it does not, the column is sorted digit by digit.
+"""
 
 from __future__ import annotations
 
 import numpy as np
 
-from cellsigil._core._jit import inner
+from cellsigil._core._jit import inner, kernel
 
+BUCKETS = 1 << 14  # at most; of 4 bytes each, they stay in the second-level cache
+CROWDED = 64  # mean size of a value's bucket from which digits are cheaper
 DIGIT = 10  # bits sorted in one pass
-FEW = 40  # entries that an insertion sort orders faster
+FEW = 40  # values that an insertion sort orders faster than digits
+
+
+@kernel
+def sort_columns(edges, keys, sorted_keys, classes, start, stop):
+    """Write the keys of every column in ascending order, and the class of each.
+
+    Column j's keys of class c are ``keys[edges[j, c]:edges[j, c + 1]]``.
+    """
+    n_classes = edges.shape[1] - 1
+    free = np.empty(BUCKETS, np.int32)
+    for j in range(start, stop):
+        first, last = edges[j, 0], edges[j, n_classes]
+        if first == last:
+            continue
+        mine, yours = sorted_keys[first:last], classes[first:last]
+        low, shift, crowding = count_buckets(keys[first:last], free)
+        if crowding > CROWDED:
+            for c in range(n_classes):
+                yours[edges[j, c] - first : edges[j, c + 1] - first] = c
+            mine[:] = keys[first:last]
+            radix_sort(mine, yours, np.empty_like(mine), np.empty_like(yours), last - first)
+            continue
+        for c in range(n_classes):
+            for k in range(edges[j, c], edges[j, c + 1]):
+                slot = free[(keys[k] - low) >> shift]
+                free[(keys[k] - low) >> shift] = slot + 1
+                mine[slot] = keys[k]
+                yours[slot] = c
+        insert_sort(mine, yours, last - first)
+
+
+@inner
+def count_buckets(keys, free):
+    """Write the first slot of each bucket (key - low) >> shift; return low, shift and how crowded they are.
+
+    The crowding is the mean over keys of the size of their bucket.
+    """
+    low, high = keys[0], keys[0]
+    for k in range(keys.size):
+        low, high = min(low, keys[k]), max(high, keys[k])
+    buckets, shift = 16, 0
+    while buckets < 2 * keys.size and buckets < free.size:
+        buckets *= 2
+    while (high - low) >> shift >= buckets:
+        shift += 1
+    used = ((high - low) >> shift) + 1
+    free[:used] = 0
+    for k in range(keys.size):
+        free[(keys[k] - low) >> shift] += 1
+    slot, pairs = np.int32(0), 0.0
+    for d in range(used):
+        size = free[d]
+        free[d] = slot
+        slot += size
+        pairs += np.float64(size) * size
+    return low, shift, pairs / keys.size
 
 
 @inner
 def insert_sort(keys, classes, n):
-    """Sort the first n keys, and classes along with them."""
+    """Sort the first n keys, and classes along with them; cheap where each is near its place."""
     for k in range(1, n):
-        key, c = keys[k], classes[k]
-        t = k - 1
-        while t >= 0 and keys[t] > key:
-            keys[t + 1] = keys[t]
-            classes[t + 1] = classes[t]
-            t -= 1
-        keys[t + 1] = key
-        classes[t + 1] = c
+        key = keys[k]
+        if keys[k - 1] > key:
+            c, t = classes[k], k - 1
+            while t >= 0 and keys[t] > key:
+                keys[t + 1] = keys[t]
+                classes[t + 1] = classes[t]
+                t -= 1
+            keys[t + 1] = key
+            classes[t + 1] = c
 
 
 @inner
 def radix_sort(keys, classes, spare_keys, spare_classes, n):
     """Sort the first n keys, and classes along with them: a counting pass per digit, lowest first."""
-    low = np.int64(keys[0])
-    high = low
-    for k in range(n):
-        low = min(low, np.int64(keys[k]))
-        high = max(high, np.int64(keys[k]))
+    low, high = np.int64(keys[:n].min()), np.int64(keys[:n].max())
     free = np.empty(1 << DIGIT, np.int64)
     here, there, mine, yours = keys, spare_keys, classes, spare_classes
     shift = 0

@@ -1,49 +1,54 @@
-"""What one chunk of genes adds to the statistics of groups: arrays in, arrays out."""
+"""What some genes add to the statistics of groups: arrays in, arrays out."""
 
 from __future__ import annotations
 
-import itertools
+from collections.abc import Iterator
+from typing import NamedTuple
 
 import numpy as np
 
-from cellsigil._core import _moments, _ranks
-from cellsigil._matrix import GeneBlock
+from cellsigil._core import _moments, _pairs, _ranks, _sort
+from cellsigil._genes import ClassBlock
 
 MIN_CELLS = 3  # of each arm, for a sample to count in a blocked statistic
-ENTRIES_AT_ONCE = 1 << 20  # of a chunk of genes: what one thread works on
+ENTRIES_AT_ONCE = 1 << 18  # values and classes: 6 MB with what is made of them
 
 
-def chunks_of_genes(block: GeneBlock, n_classes: int) -> list[GeneBlock]:
-    """Cut a block into pieces of about ``ENTRIES_AT_ONCE`` entries and sums; one thread works on one."""
-    edges, held = [0], 0
-    for j, size in enumerate((np.diff(block.indptr) + n_classes).tolist()):
-        if held and held + size > ENTRIES_AT_ONCE:
-            edges.append(j)
-            held = 0
-        held += size
-    edges.append(block.stop - block.start)
-    pieces = []
-    for a, b in itertools.pairwise(edges):
-        first, last = block.indptr[a], block.indptr[b]
-        pieces.append(
-            GeneBlock(
-                block.start + a,
-                block.start + b,
-                block.indptr[a : b + 1] - first,
-                block.cells[first:last],
-                block.values[first:last],
-            )
-        )
-    return pieces
+class Columns(NamedTuple):
+    """The values of some genes, class by class, and the same in ascending order with the class of each."""
+
+    edges: np.ndarray  # int64 (genes, classes + 1)
+    values: np.ndarray
+    keys: np.ndarray  # the values' bits as integers, sorted
+    classes: np.ndarray  # int32
+
+    @property
+    def n_genes(self) -> int:
+        """Return the number of genes."""
+        return self.edges.shape[0]
+
+    def most(self) -> np.ndarray:
+        """Return the greatest value of each gene, 0 where it has none."""
+        first, last = self.edges[:, 0], self.edges[:, -1]
+        out = np.zeros(self.n_genes, self.values.dtype)
+        found = last > first
+        out[found] = self.keys.view(self.values.dtype)[last[found] - 1]
+        return out
 
 
-def count_genes(piece: GeneBlock, label: np.ndarray, n: np.ndarray) -> dict[str, np.ndarray]:
-    """Return the fields of `GroupStats` for the genes of one piece.
+def columns_of(block: ClassBlock) -> Iterator[Columns]:
+    """Yield a block's genes, so few at a time that what is made of their values stays in the cache."""
+    for part in block.parts(ENTRIES_AT_ONCE):
+        keys = part.values.view(f"i{part.values.itemsize}")
+        out, classes = np.empty_like(keys), np.empty(keys.size, np.int32)
+        _sort.sort_columns(part.edges, keys, out, classes, 0, part.stop - part.start)
+        yield Columns(part.edges, part.values, out, classes)
 
-    ``label`` is the class g * S + s of each cell (-1: left out), ``n`` the cells (G, S).
-    """
+
+def count_genes(columns: Columns, n: np.ndarray) -> dict[str, np.ndarray]:
+    """Return the fields of `GroupStats` for some genes; ``n`` is the cells (G, S) of class g * S + s."""
     with np.errstate(invalid="ignore", divide="ignore"):
-        return _moments_of(piece, label, n) | _ranks_of(piece, label, n)
+        return _moments_of(columns, n) | _ranks_of(columns, n)
 
 
 def blocked(by_sample: np.ndarray, n: np.ndarray, other: np.ndarray) -> np.ndarray:
@@ -64,21 +69,20 @@ def enough(n: np.ndarray, other: np.ndarray) -> np.ndarray:
     return (n >= MIN_CELLS) & (other >= MIN_CELLS)
 
 
-def _moments_of(piece: GeneBlock, label: np.ndarray, n: np.ndarray) -> dict[str, np.ndarray]:
-    (n_groups, n_samples), n_genes = n.shape, piece.stop - piece.start
-    sums = np.zeros((2, n_genes, n.size), np.int64)
-    nonzero = np.zeros((2, n_genes, n.size), np.int64)
+def _moments_of(columns: Columns, n: np.ndarray) -> dict[str, np.ndarray]:
+    (n_groups, n_samples), n_genes = n.shape, columns.n_genes
+    sums = np.empty((2, n_genes, n.size), np.int64)
     scale = np.empty((2, n_genes))
-    linear = np.expm1(piece.values, dtype=np.float64)
-    for i, values in enumerate((piece.values, linear)):
-        _moments.class_sums(
-            piece.indptr, piece.cells, values, label, sums[i], scale[i], nonzero[i], 0, n_genes
-        )
+    linear = np.expm1(columns.values, dtype=np.float64)
+    most = columns.most().astype(np.float64)
+    for i, (values, top) in enumerate(((columns.values, most), (linear, np.expm1(most)))):
+        _moments.class_sums(columns.edges, values, top, sums[i], scale[i], 0, n_genes)
     scale = scale[:, :, None]
+    nonzero = np.diff(columns.edges, axis=1)
     class_mean = sums / scale / np.maximum(n.ravel(), 1)
     squares = np.empty((n_genes, n.size))
     _moments.class_squares(
-        *piece[2:], label, n.ravel(), class_mean[0], nonzero[0], squares, 0, n_genes
+        columns.edges, columns.values, n.ravel(), class_mean[0], squares, 0, n_genes
     )
     shape = (n_genes, n_groups, n_samples)
     size = n.sum(axis=1)
@@ -94,7 +98,7 @@ def _moments_of(piece: GeneBlock, label: np.ndarray, n: np.ndarray) -> dict[str,
     return {
         "mean": few * mean[0].T,
         "var": few * within.T / (size - 1.0)[:, None],
-        "detected": np.ascontiguousarray(nonzero[0].reshape(shape).sum(axis=2).T),
+        "detected": np.ascontiguousarray(nonzero.reshape(shape).sum(axis=2).T),
         "mean_linear": few * mean[1].T,
         "sample_mean": none * class_mean[0].transpose(1, 2, 0),
         "sample_mean_linear": none * class_mean[1].transpose(1, 2, 0),
@@ -121,18 +125,13 @@ def normal_scores(
     return u / pairs, np.where(nothing, 0.0, corrected), centred / sd
 
 
-def _sortable(piece: GeneBlock) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Return the columns with the positive values as integers of the same order."""
-    return piece.indptr, piece.cells, piece.values.view(f"i{piece.values.itemsize}")
-
-
-def _ranks_of(piece: GeneBlock, label: np.ndarray, n: np.ndarray) -> dict[str, np.ndarray]:
-    (n_groups, n_samples), n_genes = n.shape, piece.stop - piece.start
-    group = np.where(label < 0, -1, label // n_samples).astype(np.int32)
-    size, columns = n.sum(axis=1), _sortable(piece)
+def _ranks_of(columns: Columns, n: np.ndarray) -> dict[str, np.ndarray]:
+    (n_groups, n_samples), n_genes = n.shape, columns.n_genes
+    size, (group_of, block_of) = n.sum(axis=1), _places(n)
+    ordered = (columns.edges, columns.keys, columns.classes)
     ranks = np.empty((n_genes, n_groups), np.int64)
     ties = np.empty(n_genes)
-    _ranks.rank_sums(*columns, group, size, ranks, ties, 0, n_genes)
+    _ranks.rank_sums(*ordered, group_of, n.ravel(), ranks, ties, 0, n_genes)
     u = (ranks - size * (size + 1)) / 2
     auc, u_z, z_raw = (x.T for x in normal_scores(u, size, n.sum() - size, ties[:, None]))
     fields = {"auc": auc, "u_z": u_z, "z_raw": z_raw}
@@ -141,9 +140,8 @@ def _ranks_of(piece: GeneBlock, label: np.ndarray, n: np.ndarray) -> dict[str, n
     within = np.empty((n_genes, n.size), np.int64)
     block_ties = np.empty((n_genes, n_samples))
     block_size = n.sum(axis=0)
-    block_of = np.tile(np.arange(n_samples), n_groups)
     _ranks.rank_sums_within(
-        *columns, label, block_of, n.ravel(), block_size, within, block_ties, 0, n_genes
+        *ordered, block_of, n.ravel(), block_size, within, block_ties, 0, n_genes
     )
     u = (within.reshape(n_genes, n_groups, n_samples) - n * (n + 1)) / 2
     other = block_size - n
@@ -167,21 +165,23 @@ def _van_elteren(u: np.ndarray, n: np.ndarray, other: np.ndarray, ties: np.ndarr
     return np.where(tested, z, np.nan).T
 
 
-def count_against(
-    piece: GeneBlock, label: np.ndarray, n: np.ndarray, reference: int
-) -> dict[str, np.ndarray]:
+def _places(n: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return the group and the sample of each class."""
+    n_groups, n_samples = n.shape
+    return np.repeat(np.arange(n_groups), n_samples), np.tile(np.arange(n_samples), n_groups)
+
+
+def count_against(columns: Columns, n: np.ndarray, reference: int) -> dict[str, np.ndarray]:
     """Return AUC and normal scores of each group against group ``reference`` instead of the rest."""
-    (n_groups, n_samples), n_genes = n.shape, piece.stop - piece.start
-    columns = _sortable(piece)
+    (n_groups, n_samples), n_genes = n.shape, columns.n_genes
     size, other = n.sum(axis=1), np.broadcast_to(n[reference], n.shape)
-    group_of = np.repeat(np.arange(n_groups), n_samples)
-    block_of = np.tile(np.arange(n_samples), n_groups)
     wins = np.zeros((n_genes, n_groups), np.int64)
     ties = np.zeros((n_genes, n_groups))
     within = np.zeros((n_genes, n.size), np.int64)
     _ranks.wins_against(
-        *columns, label, group_of, block_of, n.ravel(), reference, wins, ties, within, 0, n_genes
-    )
+        columns.edges, columns.keys, columns.classes, *_places(n), n.ravel(), reference,
+        wins, ties, within, 0, n_genes,
+    )  # fmt: skip
     with np.errstate(invalid="ignore", divide="ignore"):
         scores = normal_scores(wins / 2, size, size[reference], ties)
         auc, u_z, z_raw = (x.T for x in scores)
@@ -197,13 +197,35 @@ def count_against(
     }
 
 
-def count_pairs(piece: GeneBlock, label: np.ndarray, n: np.ndarray) -> np.ndarray:
-    """Return the AUC of each group against each other one, blocked by sample: (genes, G, G)."""
-    (n_groups, n_samples), n_genes = n.shape, piece.stop - piece.start
-    group_of = np.repeat(np.arange(n_groups), n_samples)
-    block_of = np.tile(np.arange(n_samples), n_groups)
-    auc = np.empty((n_genes, n_groups, n_groups))
-    columns = _sortable(piece)
-    fewest = 2 if n_samples == 1 else MIN_CELLS
-    _ranks.pairwise_auc(*columns, label, group_of, block_of, n.ravel(), fewest, auc, 0, n_genes)
+def count_pairs(columns: Columns, n: np.ndarray) -> dict[str, np.ndarray]:
+    """Return the AUC of each group against each other one, blocked by sample, and its summaries.
+
+    ``auc_min``, ``auc_median``, ``auc_mean`` are (G, genes) over the other groups; ``pairs`` is
+    (pairs g < h, genes): a gene's order in h against g is the reverse of its order in g against h.
+    """
+    auc = pairwise_auc(columns, n)
+    least, median, mean = np.empty((3, *auc.shape[:2]))
+    _pairs.summarise_pairs(auc, least, median, mean, 0, columns.n_genes)
+    upper = np.triu_indices(n.shape[0], 1)
+    return {
+        "auc_min": least.T, "auc_median": median.T, "auc_mean": mean.T, "pairs": auc[:, *upper].T,
+    }  # fmt: skip
+
+
+def pairwise_auc(columns: Columns, n: np.ndarray, fewest: int | None = None) -> np.ndarray:
+    """Return the AUC of each group against each other one, blocked by sample: (genes, G, G).
+
+    A sample counts for a pair with at least ``fewest`` cells of both; None: `MIN_CELLS`, 2 where all is one.
+    """
+    group_of, block_of = _places(n)
+    fewest = fewest or (2 if n.shape[1] == 1 else MIN_CELLS)
+    one, two = n.T[:, :, None], n.T[:, None, :]  # (S, G, G)
+    counts = (one >= fewest) & (two >= fewest) & ~np.eye(n.shape[0], dtype=bool)
+    total = np.where(counts, one + two, np.inf)
+    weight = (one * two / total).sum(axis=0)
+    auc = np.empty((columns.n_genes, *weight.shape))
+    _pairs.pairwise_auc(
+        columns.edges, columns.keys, columns.classes, group_of, block_of, n.ravel(),
+        total[block_of, group_of], np.where(weight > 0, weight, np.nan), auc, 0, columns.n_genes,
+    )  # fmt: skip
     return auc

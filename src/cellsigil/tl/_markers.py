@@ -39,7 +39,7 @@ def markers(
     rank_by: RankBy = "auto",
     stats: GroupStats | None = None,
     labels_independent: bool = False,
-    memory_budget: int = 1 << 30,
+    memory_budget: int | None = None,
     key_added: str = RANK_GENES_GROUPS,
 ) -> pd.DataFrame:
     """Rank every gene as a marker of every group.
@@ -69,7 +69,8 @@ def markers(
     labels_independent
         Declare that the labels were not found in this expression, so that p-values test something.
     memory_budget
-        Bytes that the reordered entries of the matrix may take at a time.
+        Bytes that the reordered values of the matrix may take at a time. None: a 32nd of a matrix in memory,
+        at least 32 MiB; 1 GiB of a lazily opened one, which is read anew for each.
     key_added
         Key of ``uns`` for scanpy's form of the result.
 
@@ -210,15 +211,15 @@ def _paired_test(stats: GroupStats, versus: int | None) -> np.ndarray:
 
 
 def _other_arms(
-    adata: Any, stats: GroupStats, versus: int | None, memory_budget: int
+    adata: Any, stats: GroupStats, versus: int | None, memory_budget: int | None
 ) -> dict[str, np.ndarray]:
     """Return the columns that need another pass: against one group, or pairwise."""
     with warnings.catch_warnings(action="ignore"):  # said by group_stats
         data = read_labelled(adata, stats.groupby, stats.sample_key, stats.layer)
     if versus is None:
-        return _pair_summaries(np.concatenate(list(data.by_genes(count_pairs, memory_budget))))
-    parts = list(data.by_genes(count_against, memory_budget, versus))
-    found = {name: np.concatenate([part[name] for part in parts], axis=-1) for name in parts[0]}
+        found = data.gather(count_pairs, memory_budget)
+        return {"auc_rank": _best_rank(found.pop("pairs"), len(stats.groups))} | found
+    found = data.gather(count_against, memory_budget, versus)
     out = {"auc": found["auc"], "z": found["u_z"], "z_raw": found["z_raw"]}
     if stats.sample_key is not None:
         positive = (found["auc_sample"] > 0.5).sum(axis=1)
@@ -226,22 +227,23 @@ def _other_arms(
     return out
 
 
-def _pair_summaries(auc: np.ndarray) -> dict[str, np.ndarray]:
-    """Summarise (genes, G, G): ``auc_rank`` is a gene's best rank in any pair, ties sharing the best."""
-    with warnings.catch_warnings(action="ignore"):  # a group without any pair: NaN
-        out = {
-            "auc_min": np.nanmin(auc, axis=2).T,
-            "auc_median": np.nanmedian(auc, axis=2).T,
-            "auc_mean": np.nanmean(auc, axis=2).T,
-        }
-    best = np.full(auc.shape[1::-1], np.inf)
-    for g in range(auc.shape[1]):
-        for h in range(auc.shape[1]):
-            if np.isfinite(auc[0, g, h]):
-                ascending = np.sort(auc[:, g, h])
-                above = auc.shape[0] - np.searchsorted(ascending, auc[:, g, h], side="right")
-                best[g] = np.minimum(best[g], above + 1)
-    return out | {"auc_rank": np.where(np.isfinite(best), best, np.nan)}
+def _best_rank(pairs: np.ndarray, n_groups: int) -> np.ndarray:
+    """Return a gene's best rank (G, genes) in any pair with another group, ties sharing the best.
+
+    ``pairs`` (pairs g < h, genes) is the AUC of g against h; against g, h ranks the genes in reverse.
+    """
+    n_genes = pairs.shape[1]
+    best = np.full((n_groups, n_genes), np.inf)
+    for g, h, auc in zip(*np.triu_indices(n_groups, 1), pairs):
+        if np.isnan(auc[0]):  # it depends on the numbers of cells alone
+            continue
+        order = np.argsort(auc)
+        first = np.flatnonzero(np.diff(auc[order], prepend=-1.0))
+        length = np.diff(first, append=n_genes)
+        up, down = np.repeat(n_genes + 1 - first - length, length), np.repeat(first + 1, length)
+        best[g, order] = np.minimum(best[g, order], up)
+        best[h, order] = np.minimum(best[h, order], down)
+    return np.where(np.isfinite(best), best, np.nan)
 
 
 def _p_values(columns: dict[str, np.ndarray]) -> dict[str, np.ndarray]:

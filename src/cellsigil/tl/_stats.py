@@ -11,9 +11,9 @@ from typing import Any, NamedTuple
 import numpy as np
 import pandas as pd
 
-from cellsigil._core._jit import in_threads
-from cellsigil._matrix import GeneBlock, Rows, read_log
-from cellsigil.tl._counting import chunks_of_genes, count_genes
+from cellsigil._genes import ClassBlock, by_classes
+from cellsigil._matrix import Rows, read_log
+from cellsigil.tl._counting import columns_of, count_genes
 from cellsigil.tl._groups import Groups, read_genes, read_groups
 
 log = logging.getLogger(__name__)
@@ -91,7 +91,7 @@ def group_stats(
     *,
     sample_key: str | None = None,
     layer: str | None = None,
-    memory_budget: int = 1 << 30,
+    memory_budget: int | None = None,
 ) -> GroupStats:
     """Count, for every gene and group of cells, all that markers, scores and signatures are made of.
 
@@ -109,7 +109,8 @@ def group_stats(
     layer
         Layer to read instead of X.
     memory_budget
-        Bytes that the reordered entries of the matrix may take at a time.
+        Bytes that the reordered values of the matrix may take at a time. None: a 32nd of a matrix in memory,
+        at least 32 MiB; 1 GiB of a lazily opened one, which is read anew for each.
 
     Returns
     -------
@@ -130,10 +131,7 @@ def group_stats(
             f"Merge it into another group, or leave its cells out."
         )
         warnings.warn(msg, UserWarning, stacklevel=2)
-    parts = list(data.by_genes(count_genes, memory_budget))
-    fields = {
-        name: np.concatenate([part.pop(name) for part in parts], axis=-1) for name in list(parts[0])
-    }
+    fields = data.gather(count_genes, memory_budget)
     log.info(
         "group_stats: %d cells of %d in %d groups, %d samples, %d genes",
         data.n.sum(), *data.rows.shape[:1], *data.n.shape, len(data.genes),
@@ -151,7 +149,7 @@ def stats_for(
     sample_key: str | None = None,
     layer: str | None = None,
     stats: GroupStats | None = None,
-    memory_budget: int = 1 << 30,
+    memory_budget: int | None = None,
 ) -> GroupStats:
     """Return ``stats`` if they are of this call's groups, samples, layer, genes and cells, else make them.
 
@@ -193,14 +191,31 @@ class Labelled(NamedTuple):
     label: np.ndarray  # int32, per cell: group * S + sample, -1 = left out
     n: np.ndarray  # int64 (G, S): cells
 
-    def by_genes(self, function: Callable, memory_budget: int, *args: Any) -> Iterator[Any]:
-        """Yield ``function(genes, label, n, *args)`` for chunks of genes in their order, in threads."""
+    def by_genes(
+        self, function: Callable[..., Any], memory_budget: int | None, *args: Any
+    ) -> Iterator[Any]:
+        """Yield ``function(columns, n, *args)`` for some genes at a time, in their order."""
 
-        def work(piece: GeneBlock) -> Any:
-            return function(piece, self.label, self.n, *args)
+        def work(block: ClassBlock) -> list[Any]:
+            return [function(columns, self.n, *args) for columns in columns_of(block)]
 
-        for block in self.rows.gene_blocks(budget_bytes=memory_budget):
-            yield from in_threads(work, chunks_of_genes(block, self.n.size))
+        for found in by_classes(self.rows, self.label, self.n.size, work, memory_budget):
+            yield from found
+
+    def gather(
+        self, function: Callable[..., dict[str, np.ndarray]], memory_budget: int | None, *args: Any
+    ) -> dict[str, np.ndarray]:
+        """Return the arrays of ``function(columns, n, *args)`` for all genes, which are their last axis."""
+        out: dict[str, np.ndarray] = {}
+        start = 0
+        for part in self.by_genes(function, memory_budget, *args):
+            for name, values in part.items():
+                if name not in out:
+                    shape = (*values.shape[:-1], len(self.genes))
+                    out[name] = np.empty(shape, values.dtype)
+                out[name][..., start : start + values.shape[-1]] = values
+            start += values.shape[-1]
+        return out
 
 
 def read_labelled(adata: Any, groupby: str, sample_key: str | None, layer: str | None) -> Labelled:
