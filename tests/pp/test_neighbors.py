@@ -9,7 +9,7 @@ import pytest
 import scipy.sparse as sp
 
 from cellsigil import pp
-from cellsigil._core import _knn
+from cellsigil._core import _ivf, _knn
 from cellsigil._core._graph import fuzzy_union
 from cellsigil._core._jit import threads
 
@@ -79,7 +79,8 @@ def test_an_outlier_or_a_huge_scale_costs_no_neighbour():
 def test_several_blocks_give_the_same(monkeypatch):
     points = random_points(300)
     whole = _knn.nearest(points, 14)
-    monkeypatch.setattr(_knn, "BLOCK_VALUES", 300 * 7)
+    monkeypatch.setattr(_knn, "QUERIES", 7)
+    monkeypatch.setattr(_knn, "TILE", 70)
     for one, other in zip(whole, _knn.nearest(points, 14)):
         np.testing.assert_array_equal(one, other)
 
@@ -218,6 +219,8 @@ def test_names_the_cell_that_is_not_finite(bad):
         (ValueError, "'manhatan' is not known", {"metric": "manhatan"}),
         (ValueError, "Ask for 1 to 8", {"n_pcs": 9}),
         (ValueError, "n_pcs=0", {"n_pcs": 0}),
+        (ValueError, "Did you mean 'exact'", {"method": "exat"}),
+        (ValueError, "connectivities='gaus' is not known", {"connectivities": "gaus"}),
         (ValueError, "pass a whole number", {"rng": -1}),
         (KeyError, "Did you mean 'X_pca'", {"use_rep": "X_pcs"}),
     ],
@@ -233,3 +236,174 @@ def test_without_pca_it_says_so():
         pp.neighbors(adata)
     with pytest.raises(ValueError, match="no cells"):
         pp.neighbors(ad.AnnData(np.ones((0, 2), np.float32)))
+
+
+def overlapping(n=6000, d=20, seed=0):
+    """Return cells of unequal, overlapping types in float32, and a few identical ones."""
+    draw = np.random.default_rng(seed)
+    centres, kinds = draw.normal(size=(12, d)) * 1.5, draw.geometric(0.25, size=n) % 12
+    points = (centres[kinds] + draw.normal(size=(n, d)) * np.linspace(2, 0.3, d)).astype(np.float32)
+    points[:600] = points[0]  # more twins than neighbours
+    points[700:705] = points[700]  # fewer
+    return draw.permutation(points)
+
+
+@pytest.fixture
+def many_lists(monkeypatch):
+    monkeypatch.setattr(_ivf, "PER_LIST", 50)
+
+
+def recall_of(ids, squares_like, points, k, rows):
+    """Return the share of neighbours no farther than the true k-th, over ``rows``."""
+    truth = np.sort(
+        ((points[rows, None, :].astype(float) - points[None].astype(float)) ** 2).sum(axis=2),
+        axis=1,
+    )
+    return float((squares_like[rows] ** 2 <= truth[:, k : k + 1] * (1 + 1e-12)).mean())
+
+
+@pytest.mark.usefixtures("many_lists")
+@pytest.mark.parametrize("shift", [0, 1000])
+def test_approximate_keeps_its_promise(shift):
+    points = overlapping() + np.float32(shift)
+    adata = cells(points)
+    pp.neighbors(adata, method="approximate")
+    ids, distances = stored(adata, 14)
+    assert (ids != np.arange(6000)[:, None]).all()
+    assert (np.diff(np.sort(ids, axis=1), axis=1) > 0).all()
+    assert (np.diff(distances, axis=1) >= 0).all()
+    rows = np.arange(0, 6000, 7)
+    real = np.sqrt(
+        ((points[rows, None].astype(float) - points[ids[rows]].astype(float)) ** 2).sum(axis=2)
+    )
+    np.testing.assert_allclose(distances[rows], real, rtol=1e-12)
+    recall = adata.uns["neighbors"]["params"]["recall"]
+    assert isinstance(recall, float)
+    assert recall >= 0.99
+    assert recall_of(ids, distances, points, 14, rows) >= 0.98
+    sc = pytest.importorskip("scanpy")
+    assert sc.Neighbors(adata).n_neighbors == 15  # scanpy reads it
+
+
+def test_approximate_probes_more_until_it_is_enough(monkeypatch, many_lists):
+    points = np.random.default_rng(2).normal(size=(4000, 30)).astype(np.float32)  # no lists to find
+    monkeypatch.setattr(_ivf, "MISSED", 0.9)
+    monkeypatch.setattr(_ivf, "ROUNDS", 0)
+    asked = []
+    search = _ivf._search
+    monkeypatch.setattr(_ivf, "_search", lambda *a: (asked.append(a[2].shape[1]), search(*a)))
+    _, distances, recall = _ivf.nearest_by_lists(points, 14, 0.99)
+    assert recall >= 0.99
+    assert len(asked) > 2
+    assert asked == sorted(set(asked))
+    exact = _knn.nearest(points, 14)
+    assert (distances <= exact[1][:, -1:]).mean() == pytest.approx(recall, abs=0.01)
+    ids, distances, recall = _ivf.nearest_by_lists(points, 14, 1.0)  # all lists: everything
+    np.testing.assert_array_equal(ids, exact[0])
+    np.testing.assert_array_equal(distances, exact[1])
+    monkeypatch.setattr("cellsigil.pp._neighbors.nearest_by_lists", lambda *_: (*exact, 0.9876))
+    with pytest.warns(
+        UserWarning, match="98.8 % of a sample's true neighbours, less than the 99 %"
+    ):
+        pp.neighbors(cells(points), method="approximate")
+
+
+@pytest.mark.usefixtures("many_lists")
+def test_approximate_gives_the_same_bits_on_any_number_of_threads():
+    points, found = overlapping(), []
+    for n in (1, 2, 5):
+        with threads(n):
+            found.append(_ivf.nearest_by_lists(points, 14, 0.99))
+    for ids, distances, recall in found[1:]:
+        assert ids.tobytes() == found[0][0].tobytes()
+        assert distances.tobytes() == found[0][1].tobytes()
+        assert recall == found[0][2]
+
+
+@pytest.mark.parametrize("n", [1, 2, 3, 15, 40])
+@pytest.mark.filterwarnings("ignore:n_neighbors=15")
+def test_approximate_is_exact_for_few_cells(n):
+    one, two = cells(random_points(n)), cells(random_points(n))
+    pp.neighbors(one, method="approximate")
+    pp.neighbors(two, method="exact")
+    for key in ("distances", "connectivities"):
+        np.testing.assert_array_equal(one.obsp[key].toarray(), two.obsp[key].toarray())
+
+
+@pytest.mark.usefixtures("many_lists")
+def test_approximate_makes_no_hub_of_identical_cells_and_fills_every_slot():
+    same = cells(np.ones((600, 5), np.float32))
+    pp.neighbors(same, method="approximate")
+    assert np.diff(same.obsp["connectivities"].indptr).max() == 28
+    assert sp.csgraph.connected_components(same.obsp["connectivities"])[0] == 1
+    # 300 islands of 4 cells, so that many lists hold fewer cells than neighbours asked for
+    islands = np.repeat(random_points(300, 6) * 1e3, 4, axis=0) + random_points(1200, 6)
+    ids, distances, recall = _ivf.nearest_by_lists(islands, 14, 0.99)
+    want = _knn.nearest(islands, 14)
+    assert recall >= 0.99
+    assert np.isfinite(distances).all()
+    assert (ids == want[0]).mean() > 0.98
+    assert (ids[:, :3] // 4 == np.arange(1200)[:, None] // 4).all()
+
+
+def test_approximate_refuses_a_cell_that_is_not_finite():
+    points = random_points(3000)
+    points[17, 2] = np.nan
+    with pytest.raises(ValueError, match="'cell17', column 2"):
+        pp.neighbors(cells(points), method="approximate")
+
+
+def test_real_cells_between_types_keep_their_neighbours(pbmc3k, many_lists):
+    pp.normalize(pbmc3k)
+    pp.hvg(pbmc3k)
+    pp.pca(pbmc3k)
+    exact = _knn.nearest(pbmc3k.obsm["X_pca"], 14)[1]
+    _, distances, recall = _ivf.nearest_by_lists(pbmc3k.obsm["X_pca"], 14, 0.99)
+    assert recall >= 0.99
+    assert (distances <= exact[:, -1:]).mean() >= 0.985
+
+
+@pytest.mark.parametrize("k", [15, 6])
+def test_gauss_agrees_with_scanpy(k):
+    sc = pytest.importorskip("scanpy")
+    points = random_points(300).astype(np.float32)
+    ours, theirs = cells(points), cells(points)
+    pp.neighbors(ours, n_neighbors=k, connectivities="gauss")
+    sc.pp.neighbors(theirs, n_neighbors=k, use_rep="X_pca", method="gauss")
+    assert ours.uns["neighbors"]["params"] == theirs.uns["neighbors"]["params"]
+    theirs.obsp["distances"] = ours.obsp["distances"]  # scanpy's are float32's own rounding
+    from scanpy.neighbors._connectivity import gauss
+
+    want = gauss(ours.obsp["distances"], k, knn=True)
+    np.testing.assert_allclose(ours.obsp["connectivities"].toarray(), want.toarray(), rtol=1e-6)
+    assert (ours.obsp["connectivities"] != ours.obsp["connectivities"].T).nnz == 0
+
+
+def test_gauss_of_identical_and_few_cells():
+    clump = np.vstack([np.ones((40, 5)), random_points(30, 5) + 3])
+    adata = cells(clump)
+    pp.neighbors(adata, connectivities="gauss")
+    weights = adata.obsp["connectivities"]
+    assert np.isfinite(weights.data).all()
+    assert (weights[:40][:, :40].data == 1).all()
+    for n in (1, 2):
+        with warnings.catch_warnings(action="ignore"):
+            pp.neighbors(few := cells(random_points(n)), connectivities="gauss")
+        assert few.obsp["connectivities"].nnz == n * (n - 1)
+
+
+def test_union_is_scipys():
+    ids, distances = _knn.nearest(overlapping(900), 14)
+    from cellsigil._core._graph import membership
+
+    weights = np.empty(ids.shape)
+    membership(distances, distances.sum() / (900 * 15), weights, 0, 900)
+    one = sp.csr_matrix((weights.ravel(), ids.ravel(), np.arange(901) * 14), shape=(900, 900))
+    want = (one + one.T - one.multiply(one.T)).tocsr().astype(np.float32)
+    want.eliminate_zeros()
+    want.sort_indices()
+    got = fuzzy_union(ids, distances)
+    np.testing.assert_array_equal(got.indptr, want.indptr)
+    np.testing.assert_array_equal(got.indices, want.indices)
+    np.testing.assert_array_equal(got.data, want.data)
+    assert got.indices.dtype == got.indptr.dtype == np.int32

@@ -1,4 +1,4 @@
-"""The fuzzy simplicial set of a neighbour graph (McInnes 2018, section 3.1)."""
+"""Weights of a neighbour graph: UMAP's (McInnes 2018, section 3.1) and a Gaussian of adaptive width."""
 
 from __future__ import annotations
 
@@ -50,17 +50,111 @@ def membership(distances, mean_distance, weights, start, stop):
             weights[i, t] = np.exp(-beyond / sigma) if beyond > 0 and sigma > 0 else 1.0
 
 
+@kernel
+def gaussian(ids, distances, width, weights, start, stop):
+    """Write sqrt(2 s_i s_j / (s_i^2 + s_j^2)) exp(-d_ij^2 / (s_i^2 + s_j^2)) with s^2 = ``width``.
+
+    Between identical cells of width 0 it is 1, the limit for equal widths.
+    """
+    for i in range(start, stop):
+        for t in range(ids.shape[1]):
+            both = width[i] + width[ids[i, t]]
+            if both > 0:
+                scale = 2 * np.sqrt(width[i]) * np.sqrt(width[ids[i, t]]) / both
+                weights[i, t] = np.sqrt(scale) * np.exp(-(distances[i, t] ** 2) / both)
+            else:
+                weights[i, t] = 1.0
+
+
+@kernel
+def sort_rows(ids, weights, start, stop):
+    """Sort the neighbours of each row by their index, and the weights with them."""
+    for i in range(start, stop):
+        for t in range(1, ids.shape[1]):
+            j, weight, slot = ids[i, t], weights[i, t], t
+            while slot > 0 and ids[i, slot - 1] > j:
+                ids[i, slot], weights[i, slot] = ids[i, slot - 1], weights[i, slot - 1]
+                slot -= 1
+            ids[i, slot], weights[i, slot] = j, weight
+
+
+@kernel
+def name_reverse(ids, first, named_by):
+    """Write into ``named_by[first[b] : first[b + 1]]`` the slots of ``ids`` that name b, ascending."""
+    free = first[:-1].copy()
+    for a in range(ids.shape[0]):
+        for t in range(ids.shape[1]):
+            b = ids[a, t]
+            named_by[free[b]] = a * ids.shape[1] + t
+            free[b] += 1
+
+
+@kernel
+def merge_ways(ids, weights, first, named_by, fuzzy, indptr, indices, data, start, stop):
+    """Merge row i of A and of A' from ``indptr[i]`` on: a + b - a b if ``fuzzy``, else whichever there is.
+
+    ``indices`` of length 0: only count, into ``indptr[i + 1]``. Weights that are 0 in float32 are left out.
+    """
+    k = ids.shape[1]
+    for i in range(start, stop):
+        at = indptr[i] if indices.size else 0
+        t, r = 0, first[i]
+        while t < k or r < first[i + 1]:
+            ours = np.int64(ids[i, t]) if t < k else ids.shape[0]
+            theirs = named_by[r] // k if r < first[i + 1] else ids.shape[0]
+            a = weights[i, t] if ours <= theirs else 0.0
+            b = weights[theirs, named_by[r] % k] if theirs <= ours else 0.0
+            t += ours <= theirs
+            r += theirs <= ours
+            weight = np.float32(a + b - a * b if fuzzy else max(a, b))
+            if weight != 0:
+                if indices.size:
+                    indices[at], data[at] = min(ours, theirs), weight
+                at += 1
+        if not indices.size:
+            indptr[i + 1] = at
+
+
+def reverse_of(ids: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return where each row's slots begin among ``named_by``, and the slots of ``ids`` that name it."""
+    named = np.bincount(ids.ravel(), minlength=len(ids))
+    first = np.concatenate(([0], np.cumsum(named)))
+    named_by = np.empty(ids.size, np.int64)
+    name_reverse(ids, first, named_by)
+    return first, named_by
+
+
 def fuzzy_union(ids: np.ndarray, distances: np.ndarray) -> sp.csr_matrix:
     """Return the symmetric float32 graph A + A' - A o A' of (n, k) sorted neighbours and distances."""
     n, k = ids.shape
     weights = np.empty((n, k))
     mean = float(distances.sum() / (n * (k + 1)))
     over_range(membership, n, distances, mean, weights)
-    indptr = np.arange(n + 1, dtype=np.int64) * k
-    one_way = sp.csr_matrix((weights.ravel(), ids.ravel(), indptr), shape=(n, n))
-    other_way = one_way.T.tocsr()
-    graph = (one_way + other_way - one_way.multiply(other_way)).tocsr().astype(np.float32)
-    graph.eliminate_zeros()
-    graph.sort_indices()
-    graph.indices, graph.indptr = graph.indices.astype(np.int32), graph.indptr.astype(np.int32)
+    return _both_ways(ids, weights, fuzzy=True)
+
+
+def gaussian_union(ids: np.ndarray, distances: np.ndarray) -> sp.csr_matrix:
+    """Return the symmetric float32 graph of Gaussian weights; the width is the median squared distance."""
+    n, k = ids.shape
+    width = np.median(distances**2, axis=1) if k else np.zeros(n)
+    weights = np.empty((n, k))
+    over_range(gaussian, n, ids, distances, width, weights)
+    return _both_ways(ids, weights, fuzzy=False)
+
+
+def _both_ways(ids: np.ndarray, weights: np.ndarray, *, fuzzy: bool) -> sp.csr_matrix:
+    n = len(ids)
+    ids = np.array(ids, np.int32, order="C")
+    over_range(sort_rows, n, ids, weights)
+    first, named_by = reverse_of(ids)
+    indptr = np.zeros(n + 1, np.int64)
+    indices, data = np.empty(0, np.int32), np.empty(0, np.float32)
+    over_range(merge_ways, n, ids, weights, first, named_by, fuzzy, indptr, indices, data)
+    np.cumsum(indptr, out=indptr)
+    indices, data = np.empty(indptr[-1], np.int32), np.empty(indptr[-1], np.float32)
+    if indices.size:
+        over_range(merge_ways, n, ids, weights, first, named_by, fuzzy, indptr, indices, data)
+    graph = sp.csr_matrix((n, n), dtype=np.float32)
+    graph.data, graph.indices, graph.indptr = data, indices, indptr.astype(np.int32)
+    graph.has_sorted_indices = graph.has_canonical_format = True
     return graph
