@@ -6,7 +6,7 @@ RUN := $(VENV)/bin/python
 PIP := $(RUN) -m pip --disable-pip-version-check install --quiet --constraint constraints/pinned.txt
 SOURCES := pyproject.toml constraints/pinned.txt
 
-.PHONY: demo test lint kernels-as-python tutorials lowest compat clean
+.PHONY: demo test lint kernels-as-python tutorials lowest compat bench clean
 
 demo: $(VENV)/.installed
 	$(RUN) -m cellsigil demo --out demo-results --overwrite
@@ -36,8 +36,18 @@ compat: $(VENV)/.tested $(VENV)-anndata010/.installed
 	CELLSIGIL_ANNDATA010_PYTHON="$(CURDIR)/$(VENV)-anndata010/bin/python" \
 	  $(RUN) -m pytest tests/io tests/test_signature.py -k anndata_0_10
 
+# Every benchmark against every rival, about an hour on a quiet machine; writes benchmarks/RESULTS.md and growth.png.
+# DATA is the folder of real data; what was made lies in $CELLSIGIL_BENCH_CACHE, else in the temporary folder.
+DATA := ../shared/data
+BENCHES := qc normalize hvg pca neighbors leiden layout markers scores files threads agreement preset cold_start growth
+bench: $(VENV)-bench/.installed
+	@for name in $(BENCHES); do \
+	  echo "== $$name"; LOGURU_LEVEL=ERROR $(VENV)-bench/bin/python -W ignore "benchmarks/$$name.py" "$(DATA)" || exit 1; \
+	done
+	$(VENV)-bench/bin/python benchmarks/results.py
+
 clean:
-	rm -rf $(VENV) $(VENV)-lowest $(VENV)-anndata010 demo-results
+	rm -rf $(VENV) $(VENV)-bench $(VENV)-lowest $(VENV)-anndata010 demo-results
 
 $(VENV)/.installed: $(SOURCES)
 	@sh .ci/environment $(VENV)
@@ -62,4 +72,10 @@ $(VENV)-lowest/.tested: pyproject.toml constraints/lowest.txt
 	@sh .ci/environment $(VENV)-lowest
 	$(VENV)-lowest/bin/python -m pip --disable-pip-version-check install --quiet \
 	  --constraint constraints/lowest.txt --editable ".[scale,loom]" --group test
+	@touch $@
+
+$(VENV)-bench/.installed: $(SOURCES)
+	@sh .ci/environment $(VENV)-bench
+	$(VENV)-bench/bin/python -m pip --disable-pip-version-check install --quiet \
+	  --constraint constraints/pinned.txt --editable . --group bench
 	@touch $@

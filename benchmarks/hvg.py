@@ -29,7 +29,7 @@ def lean(adata, layer: str | None):
     return out
 
 
-def main(folder: str = "../shared/data", *sizes: str) -> None:
+def main(folder: str = "../shared/data", *sizes: str) -> None:  # noqa: ARG001
     for n in map(int, sizes or ("20000", "100000")):
         adata = normalised("simulated", n)
         for flavor in ("seurat", "cell_ranger", "seurat_v3"):

@@ -81,8 +81,10 @@ def frame_of(adata):
     )
     graph = sp.triu(adata.obsp["connectivities"], k=1).tocoo()
     frame.uns["neighbors"] = {
-        "rows": graph.row.astype(np.uint32), "cols": graph.col.astype(np.uint32), "weights": graph.data.astype(np.float32),
-    }  # fmt: skip
+        "rows": graph.row.astype(np.uint32),
+        "cols": graph.col.astype(np.uint32),
+        "weights": graph.data.astype(np.float32),
+    }
     return frame
 
 

@@ -79,7 +79,15 @@ def fresh(points: np.ndarray, data: str) -> None:
     """Race whole processes."""
     import resource
 
-    result = Race("neighbour graph, fresh process", data, len(points), {"pynndescent": 20}, None, "", versions_of(["cellsigil", "pynndescent"]))  # fmt: skip
+    result = Race(
+        "neighbour graph, fresh process",
+        data,
+        len(points),
+        {"pynndescent": 20},
+        None,
+        "",
+        versions_of(["cellsigil", "pynndescent"]),
+    )
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "points.npy"
         np.save(path, points)

@@ -38,7 +38,7 @@ def crests(frame) -> None:
     crest.pp.highly_variable_genes(frame, n_top_genes=TOP, flavor="seurat")
 
 
-def main(folder: str = "../shared/data", *sizes: str) -> None:
+def main(folder: str = "../shared/data", *sizes: str) -> None:  # noqa: ARG001
     for n in map(int, sizes or ("20000", "100000")):
         adata = read("simulated", n)
         genes: list[set] = []

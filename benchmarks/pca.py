@@ -46,7 +46,7 @@ def frame_of(adata):
     return frame
 
 
-def main(folder: str = "../shared/data", *sizes: str) -> None:
+def main(folder: str = "../shared/data", *sizes: str) -> None:  # noqa: ARG001
     for n in map(int, sizes or ("20000", "100000")):
         adata = normalised("simulated", n)
         mask, truth = adata.var["highly_variable"].to_numpy(), exact_axes(adata)
@@ -61,7 +61,8 @@ def main(folder: str = "../shared/data", *sizes: str) -> None:
             "PCA", adata,
             [
                 Tool("cellsigil", lambda a: pp.pca(a, n_comps=50), ready=lean, check=cosine),
-                Tool("scanpy arpack", lambda a: sc.pp.pca(a, n_comps=50, svd_solver="arpack"), ready=lean, check=cosine),
+                Tool("scanpy arpack", lambda a: sc.pp.pca(a, n_comps=50, svd_solver="arpack"),
+                     ready=lean, check=cosine),
                 Tool("scanpy covariance_eigh", lambda a: sc.pp.pca(a, n_comps=50, svd_solver="covariance_eigh"),
                      ready=lean, check=cosine),
                 Tool("crest", lambda f: crest.tl.pca(f, n_comps=50), ready=frame_of, check=cosine),

@@ -40,7 +40,7 @@ def same_totals(adata, _) -> dict[str, float]:
     return {"largest error of totals": float(np.abs(adata.obs["total_counts"] - expected).max())}
 
 
-def main(folder: str = "../shared/data", *sizes: str) -> None:
+def main(folder: str = "../shared/data", *sizes: str) -> None:  # noqa: ARG001
     for n in map(int, sizes or ("20000", "100000")):
         adata = read("simulated", n)
         race(

@@ -1,0 +1,74 @@
+"""h5ad: ours against anndata's own reader and writer, time and size.
+
+    python benchmarks/files.py [DATA_FOLDER] [CELLS ...]
+
+`io.read` also checks every count and returns them twice (X and ``layers["counts"]``); "read, one copy" asks for one.
+"""
+
+from __future__ import annotations
+
+import sys
+import tempfile
+from pathlib import Path
+
+import anndata as ad
+from _data import simulated
+from _measure import Tool, bytes_limit, entry_bytes, race
+
+from cellsigil import io
+
+
+def compare(n: int) -> None:
+    path = simulated(n)
+    adata = ad.read_h5ad(path)
+    with tempfile.TemporaryDirectory() as scratch:
+        target = Path(scratch) / "out.h5ad"
+
+        def size(_, __, target=target) -> dict[str, float]:
+            return {"size, MB": target.stat().st_size / 1e6}
+
+        race(
+            "h5ad write", adata,
+            [
+                Tool("cellsigil", lambda a, t=target: io.write(a, t), ready=lambda a: a, check=size),
+                Tool("anndata", lambda a, t=target: a.write_h5ad(t), ready=lambda a: a, check=size),
+            ],
+            data="simulated", bars={"anndata": 1},
+            limit=bytes_limit(entry_bytes(adata.X), "one read of values and indices"),
+        )  # fmt: skip
+        small = Path(scratch) / "small.h5ad"
+        adata[:500].copy().write_h5ad(small)
+        limit = bytes_limit(entry_bytes(adata.X), "one write of values and indices")
+        cells = len(adata)
+        del adata
+
+        class Given:
+            """A path with as many cells as the table says."""
+
+            def __len__(self, cells=cells) -> int:
+                return cells
+
+        race(
+            "h5ad read", Given(),
+            [
+                Tool("cellsigil", lambda p: io.read(p), ready=lambda g, p=path: small if g is small else p),
+                Tool("anndata", lambda p: ad.read_h5ad(p), ready=lambda g, p=path: small if g is small else p),
+            ],
+            data="simulated", bars={"anndata": 1}, limit=limit, warm=small,
+        )  # fmt: skip
+
+
+def main(folder: str = "../shared/data", *sizes: str) -> None:  # noqa: ARG001
+    for n in map(
+        int,
+        sizes
+        or (
+            "20000",
+            "100000",
+        ),
+    ):
+        compare(n)
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])

@@ -1,0 +1,113 @@
+"""Markers of all groups against the rest, with ties, one call: ours against illico, CREST and scanpy.
+
+    python benchmarks/markers.py [DATA_FOLDER] [CELLS ...]
+
+Ours gives Wilcoxon with ties, AUC, t, shares, fold changes, COSG, p-values and the finished table. illico gives
+Wilcoxon's p-values and fold changes; CREST needs two calls for Wilcoxon and t; scanpy runs on one gene in
+`PART` and its figures are multiplied (a gene's test does not know the others).
+"""
+
+from __future__ import annotations
+
+import sys
+
+import anndata as ad
+import crest
+import numpy as np
+import polars as pl
+import scanpy as sc
+from _inputs import as_crest, normalised
+from _measure import Tool, bytes_limit, entry_bytes, race
+from illico import asymptotic_wilcoxon
+
+from cellsigil import tl
+from cellsigil._core._jit import n_threads
+
+PART = 30
+
+
+def lean(adata):
+    return ad.AnnData(adata.X, obs=adata.obs[["type", "sample"]].copy(), var=adata.var[[]].copy())
+
+
+def blocked(adata):
+    return tl.markers(adata, "type", sample_key="sample"), tl.markers(
+        adata, "type", reference="pairwise"
+    )
+
+
+def illicos(adata):
+    return asymptotic_wilcoxon(
+        adata, is_log1p=True, group_keys="type", n_threads=n_threads(), use_continuity=False
+    )
+
+
+def frame_of(adata):
+    frame = as_crest(adata)
+    frame.obs = frame.obs.with_columns(pl.Series("type", adata.obs["type"].astype(str).to_numpy()))
+    return frame
+
+
+def crests(frame) -> None:
+    crest.tl.rank_genes_groups(frame, "type", method="wilcoxon", tie_correct=True, n_genes=None)
+    crest.tl.rank_genes_groups(frame, "type", method="t-test", n_genes=None)
+
+
+def scanpys(adata) -> None:
+    sc.tl.rank_genes_groups(adata, "type", method="wilcoxon", tie_correct=True, use_raw=False)
+
+
+def part_of(adata):
+    part = lean(adata)[:, ::PART].copy()
+    part.uns["log1p"] = {"base": None}
+    return part
+
+
+def main(folder: str = "../shared/data", *sizes: str) -> None:  # noqa: ARG001
+    for n in map(int, sizes or ("20000", "100000")):
+        adata = normalised("simulated", n)
+        adata = adata[
+            adata.obs.groupby("type", observed=True)["type"].transform("size").to_numpy() >= 2
+        ].copy()
+        del adata.layers["counts"]
+        adata.layers["counts"] = (
+            adata.X
+        )  # CREST: the same entries, its transformation applied on the way
+        tables: dict[str, np.ndarray] = {}
+
+        def keep_z(_, table, tables=tables) -> dict[str, float]:
+            table = table.set_index(["group", "gene"])["log10_p"]
+            tables["ours"] = table
+            return {}
+
+        def same_p(_, table, tables=tables) -> dict[str, float]:
+            theirs = table["p_value"]
+            theirs.index = theirs.index.set_names(["group", "gene"])
+            ours = tables["ours"].reindex(theirs.index)
+            both = theirs.to_numpy() > 1e-250
+            gap = np.abs(ours.to_numpy()[both] - np.log10(theirs.to_numpy()[both]))
+            return {"largest difference of log10 p": float(np.nanmax(gap))}
+
+        race(
+            "markers", adata,
+            [
+                Tool("cellsigil", lambda a: tl.markers(a, "type"), ready=lean, check=keep_z),
+                Tool("illico", illicos, ready=lean, check=same_p),
+                Tool("crest", crests, ready=frame_of),
+                Tool("scanpy", scanpys, ready=part_of, times=PART, note=f"one gene in {PART}, multiplied"),
+            ],
+            data="simulated", bars={"illico": 3, "crest": 3, "scanpy": 100},
+            limit=bytes_limit(3 * entry_bytes(adata.X), "read rows, write columns, read columns"),
+        )  # fmt: skip
+        race(
+            "markers, samples as blocks and pairwise summaries", adata,
+            [
+                Tool("cellsigil", blocked, ready=lean),
+                Tool("illico", illicos, ready=lean, note="its plain Wilcoxon"),
+            ],
+            data="simulated", bars={"illico": 1.5},
+        )  # fmt: skip
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])
