@@ -198,7 +198,8 @@ def test_the_planted_markers_come_first(cells):
 def test_the_ranking_without_a_sample_never_sees_it(cells):
     def ranked(adata):
         counts, labels = open_counts(adata), read_cells(adata, "cell_type", "donor")
-        moments = measure(counts, cell_factors(adata, counts).scale, labels)
+        scale = cell_factors(adata, counts, np.ones(adata.n_obs, bool)).scale
+        moments = measure(counts, scale, labels)
         stats = tl.group_stats(adata, "cell_type", sample_key="donor")
         return rank_genes(moments, stats, np.ones(adata.n_vars, bool), np.array([0, 2]))
 
@@ -472,6 +473,32 @@ def test_labels_left_open_are_left_out_with_a_warning_unless_asked_for():
     )
     np.testing.assert_array_equal(signature.adata.X, alone.adata.X)
     assert len(sig.build(adata, "type", keep_unresolved=True).types) == 5
+
+
+@pytest.mark.parametrize("kind", ["category", object])
+def test_cells_left_out_by_their_label_are_as_if_not_there(cells, kind):
+    rng = np.random.default_rng(0)
+    cells = cells.copy()
+    labels = cells.obs["cell_type"].astype(object)
+    out = (rng.random(cells.n_obs) < 0.2) | (cells.obs["donor"] == cells.obs["donor"].iloc[0])
+    nameless = np.flatnonzero(~out)[:7]
+    labels[out] = "unknown"
+    labels.iloc[nameless] = None
+    cells.obs["cell_type"] = labels.astype(kind)
+    with pytest.warns(UserWarning, match="are left out") as caught:
+        built = sig.build(cells, "cell_type", sample_key="donor")
+    said = [str(w.message) for w in caught]
+    assert sum("labelled 'unknown'" in text for text in said) == 1
+    assert [text[:26] for text in said if "no label" in text] == ["7 cells have no label in o"]
+    with pytest.warns(UserWarning, match="7 cells have no label"):
+        alone = sig.build(cells[~out].copy(), "cell_type", sample_key="donor")
+    assert built.info["card"] == alone.info["card"]
+    assert built.info["n_cells"] == alone.info["n_cells"]
+    pd.testing.assert_frame_equal(built.adata.obs, alone.adata.obs)
+    pd.testing.assert_frame_equal(built.adata.var, alone.adata.var)
+    np.testing.assert_array_equal(built.adata.X, alone.adata.X)
+    for name in ("var_cells", "var_samples", "detection", "auc", "log2fc", "specificity"):
+        np.testing.assert_array_equal(built.adata.layers[name], alone.adata.layers[name])
 
 
 @pytest.mark.parametrize(

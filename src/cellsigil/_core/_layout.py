@@ -51,7 +51,20 @@ def clip(step):
 
 @kernel
 def move_vertices(
-    indptr, indices, rate, widest, here, there, attract, repel, pace, epoch, seed, phase, start, stop
+    indptr,
+    indices,
+    rate,
+    widest,
+    here,
+    there,
+    attract,
+    repel,
+    pace,
+    epoch,
+    seed,
+    phase,
+    start,
+    stop,
 ):
     """Move vertices phase + 4t of one epoch from ``here`` to ``there``; none has above ``widest`` edges.
 

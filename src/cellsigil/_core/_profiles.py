@@ -4,44 +4,75 @@ from __future__ import annotations
 
 import numpy as np
 
-from cellsigil._core._jit import kernel
+from cellsigil._core._jit import inner, kernel
+
+SMALL = 64  # counts below this share a cell's logarithms: 98 % of UMI counts are 1, 2 or 3
+
+
+@inner
+def first_from(indices, low, high, gene):
+    """Return the first of low..high at which ``indices`` (ascending) reach ``gene``."""
+    while low < high:
+        middle = (low + high) // 2
+        if indices[middle] < gene:
+            low = middle + 1
+        else:
+            high = middle
+    return low
+
+
+@inner
+def log_of(value, factor, logs):
+    """Return log1p(value * factor), from ``logs`` where this cell had the same small count before."""
+    v = int(value)
+    if v != value or v >= SMALL:
+        return np.log1p(value * factor)
+    if np.isnan(logs[v]):
+        logs[v] = np.log1p(value * factor)
+    return logs[v]
 
 
 @kernel
 def sum_scaled(
-    values, cells, indptr, scale, group, sample, linear, log, squares, found, start, stop
+    data, indices, indptr, scale, group, sample, linear, log, squares, found, start, stop
 ):
-    """Add up x = value * scale[cell] and log1p(x) of genes start..stop, by group and sample.
+    """Add up x = count * scale[row] and log1p(x) of genes start..stop over all rows, in their order.
 
-    ``linear`` and ``log`` are genes x groups x samples, ``squares`` (of the logarithm) genes x
-    samples, ``found`` (entries) genes x groups; cells of group -1 are left out.
+    ``linear`` and ``log`` are groups x samples x genes, ``squares`` (of the logarithm) samples x
+    genes, ``found`` (entries) groups x genes; rows of group -1 are left out.
     """
-    for j in range(start, stop):
-        for k in range(indptr[j], indptr[j + 1]):
-            i = cells[k]
-            g = group[i]
-            if g < 0:
-                continue
-            x = values[k] * scale[i]
-            y = np.log1p(x)
-            linear[j, g, sample[i]] += x
-            log[j, g, sample[i]] += y
-            squares[j, sample[i]] += y * y
-            found[j, g] += 1
+    logs = np.empty(SMALL)
+    for i in range(indptr.size - 1):
+        g, s = group[i], sample[i]
+        if g < 0:
+            continue
+        logs[:] = np.nan
+        for k in range(first_from(indices, indptr[i], indptr[i + 1], start), indptr[i + 1]):
+            j = indices[k]
+            if j >= stop:
+                break
+            y = log_of(data[k], scale[i], logs)
+            linear[g, s, j] += data[k] * scale[i]
+            log[g, s, j] += y
+            squares[s, j] += y * y
+            found[g, j] += 1
 
 
 @kernel
-def sum_deviations(values, cells, indptr, scale, group, mean, mean_log, squared, log, start, stop):
-    """Add up (x - mean[gene, group])² and (log1p(x) - mean_log[gene])² over the stored entries.
+def sum_deviations(data, indices, indptr, scale, group, mean, mean_log, squared, log, start, stop):
+    """Add up (x - mean[group, gene])² and (log1p(x) - mean_log[gene])² over the stored entries.
 
     The zeros' share, n₀·mean², is the caller's. Two passes: E[x²] - E[x]² cancels.
     """
-    for j in range(start, stop):
-        for k in range(indptr[j], indptr[j + 1]):
-            i = cells[k]
-            g = group[i]
-            if g < 0:
-                continue
-            x = values[k] * scale[i]
-            squared[j, g] += (x - mean[j, g]) ** 2
-            log[j] += (np.log1p(x) - mean_log[j]) ** 2
+    logs = np.empty(SMALL)
+    for i in range(indptr.size - 1):
+        g = group[i]
+        if g < 0:
+            continue
+        logs[:] = np.nan
+        for k in range(first_from(indices, indptr[i], indptr[i + 1], start), indptr[i + 1]):
+            j = indices[k]
+            if j >= stop:
+                break
+            squared[g, j] += (data[k] * scale[i] - mean[g, j]) ** 2
+            log[j] += (log_of(data[k], scale[i], logs) - mean_log[j]) ** 2

@@ -251,7 +251,9 @@ def _run_step(step: Step, results: Results, bulk: pd.DataFrame | None) -> None:
     log.info("%s", step)
     with _step(step.call):
         extra = {}
-        if "stats" in step.parameters:
+        if step.call == "sig.build":  # makes them for the cells that have a type, which are fewer
+            extra["stats"] = results.stats.get(step.arguments["groupby"])
+        elif "stats" in step.parameters:
             extra["stats"] = _stats_for(step, results)
         if step.call == "deconv.deconvolve":
             results.deconvolution = step.function(bulk, results.signature, **step.arguments)

@@ -6,7 +6,8 @@ import logging
 import numbers
 import re
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
@@ -22,6 +23,7 @@ from cellsigil.sig._choose import Choice, Ranking, choose, rank_genes
 from cellsigil.sig._excluded import GENE_SETS, excluded_genes, gene_names
 from cellsigil.sig._inputs import (
     Cells,
+    Relabelled,
     cell_factors,
     input_hash,
     of_no_type,
@@ -108,21 +110,24 @@ def build(
         msg = f"n_markers={n_markers!r}: a whole number of genes from 1 up is needed; 10 or more are wise."
         raise ValueError(msg)
     read_tables(adata)
-    if not keep_unresolved and (is_open := of_no_type(adata, groupby)).any():
+    is_open = np.zeros(adata.n_obs, bool) if keep_unresolved else of_no_type(adata, groupby)
+    if is_open.any():
         names = ", ".join(repr(str(label)) for label in adata.obs[groupby][is_open].unique())
         msg = (
             f"obs[{groupby!r}]: {is_open.sum()} cells labelled {names} are left out of the signature. "
             f"Pass keep_unresolved=True to keep them as types."
         )
         warnings.warn(msg, UserWarning, stacklevel=2)
-        adata, stats = adata[~is_open], None
+        keys = [key for key in (groupby, sample_key) if key in adata.obs]
+        adata, stats = Relabelled(adata, keys, is_open), None  # a subset would copy X and counts
     counts = open_counts(adata)
     if stats is None:
-        stats = group_stats(adata, groupby, sample_key=sample_key, layer=layer)
+        with _said_before(int(is_open.sum())):
+            stats = group_stats(adata, groupby, sample_key=sample_key, layer=layer)
     with warnings.catch_warnings(action="ignore"):  # group_stats has told of cells without a label
         cells = read_cells(adata, groupby, sample_key)
     _check_stats(stats, adata, cells, groupby, sample_key)
-    factors = cell_factors(adata, counts)
+    factors = cell_factors(adata, counts, ~is_open)
     ids, symbols = gene_names(adata)
     excluded, named = excluded_genes(adata.var_names, ids, symbols, exclude)
     moments = measure(counts, factors.scale, cells)
@@ -196,6 +201,20 @@ def build(
         choice.selected.sum(), choice.condition,
     )  # fmt: skip
     return SignatureSet(out, info)
+
+
+@contextmanager
+def _said_before(n_open: int) -> Iterator[None]:
+    """Pass on the warnings from inside; cells that lack a label only because we took it are not counted."""
+    with warnings.catch_warnings(record=True, action="always") as caught:
+        yield
+    for warning in caught:
+        text = str(warning.message)
+        lost = re.fullmatch(r"(\d+)( cells have no label in .*)", text)
+        if n_open and lost:
+            text = f"{int(lost[1]) - n_open}{lost[2]}"
+        if not text.startswith("0 cells"):
+            warnings.warn(text, warning.category, stacklevel=4)
 
 
 def _assemble(

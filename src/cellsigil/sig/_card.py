@@ -41,11 +41,11 @@ def measure_transfer(
     folds = []
     for s in held_out:
         ranking = rank_genes(moments, stats, allowed, np.delete(np.arange(n_samples), s))
-        folds.append((s, ranking, choose(ranking, n_markers)))
+        folds.append((s, ranking.profiles, choose(ranking, n_markers)))
     auroc = _transfer(counts, scale, cells, folds, rng)
     mixed = Mixtures(len(cells.groups))
-    for s, ranking, choice in folds:
-        mixed.add_fold(moments, s, ranking.profiles, choice.selected, rng)
+    for s, profiles, choice in folds:
+        mixed.add_fold(moments, s, profiles, choice.selected, rng)
     names = [cells.samples[s] for s in held_out]
     return {
         "held_out": names,
@@ -104,16 +104,17 @@ def _transfer(
         drawn.append(np.sort(np.concatenate([rng.permutation(c)[:MAX_CELLS] for c in of_type])))
     rows = np.unique(np.concatenate(drawn))
     genes = np.unique(np.concatenate([mine for _, _, c in folds for mine in c.lists]))
-    x = np.log1p(_submatrix(counts, rows, genes) * scale[rows, None])
+    held = _submatrix(counts, rows, genes)
     out = np.full((n_groups, len(folds)), np.nan)
     for f, (_, _, choice) in enumerate(folds):
-        here = np.searchsorted(rows, drawn[f])
+        x = held[np.searchsorted(rows, drawn[f])] * scale[drawn[f], None]
+        np.log1p(x, out=x)
         group = cells.group[drawn[f]]
         for k in range(n_groups):
             own = group == k
             if min(own.sum(), (~own).sum()) < MIN_CELLS or not choice.lists[k].size:
                 continue
-            score = x[np.ix_(here, np.searchsorted(genes, choice.lists[k]))].mean(axis=1)
+            score = x[:, np.searchsorted(genes, choice.lists[k])].mean(axis=1)
             n1 = own.sum()
             out[k, f] = (rankdata(score)[own].sum() - n1 * (n1 + 1) / 2) / (n1 * (own.size - n1))
     return out
@@ -124,7 +125,7 @@ def _submatrix(counts: Rows, rows: np.ndarray, genes: np.ndarray) -> np.ndarray:
 
     def select(block: Any, first: int) -> np.ndarray:
         mine = rows[(rows >= first) & (rows < first + block.n_rows)] - first
-        return block.to_scipy()[mine][:, genes].toarray().astype(np.float64)
+        return block.to_scipy()[mine][:, genes].toarray()
 
     return np.concatenate(list(counts.map(select)))
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np
@@ -45,11 +46,11 @@ def rank_genes(
     """Rank the genes from ``samples`` (positions; all of them) alone."""
     kept = np.arange(moments.n.shape[1]) if samples is None else samples
     part = moments.only(kept)
-    auc = blocked(stats.auc_sample[:, kept], part.n)
+    auc = blocked((stats.auc_sample[:, s] for s in kept), part.n)
     if samples is None:  # a sample of one type only says nothing within itself
         auc = np.where(np.isfinite(auc), auc, stats.auc)
-    cosg = blocked(part.cosg(), part.n)
-    cosg = np.where(np.isfinite(cosg), cosg, part.pooled().cosg()[:, 0])
+    cosg = blocked((part.cosg(s) for s in range(kept.size)), part.n)
+    cosg = np.where(np.isfinite(cosg), cosg, part.pooled().cosg(0))
     profiles = part.profiles()
     log2fc = np.log2((profiles + 1) / (part.rest() + 1))
     return Ranking(auc, cosg, log2fc, balanced_ranks(auc, cosg, allowed, stats.genes), profiles)
@@ -61,12 +62,14 @@ def choose(ranking: Ranking, n_markers: int) -> Choice:
     return choose_genes(ranking.ranks, positive, ranking.profiles, n_markers)
 
 
-def blocked(by_sample: np.ndarray, n: np.ndarray) -> np.ndarray:
-    """Return the mean (G, genes) of (G, S, genes) over samples, weighted n1·n2/(n1+n2); NaN is left out."""
+def blocked(by_sample: Iterable[np.ndarray], n: np.ndarray) -> np.ndarray:
+    """Return the mean over the samples' (G, genes), weighted n1·n2/(n1+n2) with n (G, S); NaN is left out."""
     weight = n * (n.sum(axis=0) - n) / np.maximum(n.sum(axis=0), 1)
-    known = np.isfinite(by_sample)
-    total = (weight[:, :, None] * known).sum(axis=1)
-    weighted = (weight[:, :, None] * np.where(known, by_sample, 0.0)).sum(axis=1)
+    total = weighted = np.zeros(())
+    for s, values in enumerate(by_sample):
+        known = np.isfinite(values)
+        total = total + weight[:, s, None] * known
+        weighted = weighted + weight[:, s, None] * np.where(known, values, 0.0)
     return np.where(total > 0, weighted / np.where(total > 0, total, 1.0), np.nan)
 
 

@@ -71,10 +71,27 @@ def of_no_type(adata: ad.AnnData, groupby: str) -> np.ndarray:
     return (is_open | words.str.fullmatch(_NO_TYPE.pattern, na=False)).to_numpy(dtype=bool)
 
 
-def cell_factors(adata: ad.AnnData, counts: Rows) -> Factors:
-    """Return the factors to CP10K: from obs["size_factor"] where it has one of every cell, else the totals."""
+class Relabelled:
+    """An AnnData's matrices with another ``obs``: cells are left out by their labels, and none is copied."""
+
+    def __init__(self, adata: ad.AnnData, keys: list[str], left_out: np.ndarray) -> None:
+        self.obs = adata.obs.assign(
+            **{key: adata.obs[key].astype("category").where(~left_out) for key in keys}
+        )
+        self._adata = adata
+
+    def __getattr__(self, name: str) -> Any:
+        """Return what the AnnData has under this name."""
+        return getattr(self._adata, name)
+
+
+def cell_factors(adata: ad.AnnData, counts: Rows, wanted: np.ndarray) -> Factors:
+    """Return the factors to CP10K: from obs["size_factor"] where it has one of every cell, else the totals.
+
+    Cells that are not ``wanted`` have the factor 0.
+    """
     totals = row_sums(counts)
-    used = totals > 0
+    used = (totals > 0) & wanted
     if not used.any():
         msg = f"{counts.name} is zero everywhere: there is nothing to build a signature from."
         raise ValueError(msg)

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
 import numpy as np
 
+from cellsigil._block import Block
 from cellsigil._core import _profiles
 from cellsigil._core._jit import over_range
 from cellsigil._matrix import Rows
@@ -54,18 +56,19 @@ class Moments:
         total, n = self.linear.sum(axis=1), self.n.sum(axis=1)
         return _divide(total.sum(axis=0) - total, (n.sum() - n)[:, None])
 
-    def cosg(self) -> np.ndarray:
-        """Return COSG's score (G, S, genes), µ = 1, among the types present in a sample.
+    def cosg(self, s: int) -> np.ndarray:
+        """Return COSG's score (G, genes), µ = 1, among the types present in sample ``s``.
 
         With e the cosine between a gene and a type's indicator over the sample's cells:
         e_k³ / Σ_j e_j² (Dai 2022, Brief Bioinform 23:bbab579); 0 for a gene that is zero there.
         """
+        n = self.n[:, s]
         with np.errstate(invalid="ignore", divide="ignore"):
-            cosine = self.log / np.sqrt(self.n[:, :, None] * self.squares[None])
+            cosine = self.log[:, s] / np.sqrt(n[:, None] * self.squares[s])
             cosine = np.nan_to_num(cosine, nan=0.0, posinf=0.0)
             score = cosine**3 / (cosine**2).sum(axis=0)
         score = np.nan_to_num(score, nan=0.0)
-        score[self.n == 0] = np.nan
+        score[n == 0] = np.nan
         return score
 
 
@@ -79,41 +82,52 @@ def var_samples(profiles: np.ndarray) -> np.ndarray:
 
 
 def measure(counts: Rows, scale: np.ndarray, cells: Cells) -> Moments:
-    """Go over the genes once: every moment of counts * scale by type and sample."""
+    """Go over the cells twice: every moment of counts * scale by type and sample.
+
+    Each thread has genes of its own and adds the cells up in their order, so nothing is held but
+    the sums: columns gathered first took 1.3 times the counts' memory and twice the time.
+    """
     n, n_genes = cells.n, counts.shape[1]
     n_groups, n_samples = n.shape
-    linear = np.zeros((n_genes, n_groups, n_samples))
-    log, squares = np.zeros_like(linear), np.zeros((n_genes, n_samples))
-    found, squared = np.zeros((n_genes, n_groups), np.int64), np.zeros((n_genes, n_groups))
+    linear = np.zeros((n_groups, n_samples, n_genes))
+    log, squares = np.zeros_like(linear), np.zeros((n_samples, n_genes))
+    found, squared = np.zeros((n_groups, n_genes), np.int64), np.zeros((n_groups, n_genes))
     squared_log = np.zeros(n_genes)
     size, everything = n.sum(axis=1).astype(float), float(n.sum())
-    for block in counts.gene_blocks():
-        j = slice(block.start, block.stop)
-        stored = (block.values, block.cells, block.indptr, scale, cells.group)
+
+    for block, rows in _in_order(counts):
         over_range(
-            _profiles.sum_scaled, block.stop - block.start,
-            *stored, cells.sample, linear[j], log[j], squares[j], found[j],
+            _profiles.sum_scaled, n_genes,
+            *block[:3], scale[rows], cells.group[rows], cells.sample[rows], linear, log, squares, found,
         )  # fmt: skip
-        mean = _divide(linear[j].sum(axis=2), size[None])
-        mean_log = log[j].sum(axis=(1, 2)) / everything
+    mean = _divide(linear.sum(axis=1), size[:, None])
+    mean_log = log.sum(axis=(0, 1)) / everything
+    for block, rows in _in_order(counts):
         over_range(
-            _profiles.sum_deviations, block.stop - block.start,
-            *stored, mean, mean_log, squared[j], squared_log[j],
+            _profiles.sum_deviations, n_genes,
+            *block[:3], scale[rows], cells.group[rows], mean, mean_log, squared, squared_log,
         )  # fmt: skip
-        squared[j] += np.nan_to_num((size[None] - found[j]) * mean**2)
-        squared_log[j] += (everything - found[j].sum(axis=1)) * mean_log**2
+    squared += np.nan_to_num((size[:, None] - found) * mean**2)
+    squared_log += (everything - found.sum(axis=0)) * mean_log**2
     with np.errstate(invalid="ignore", divide="ignore"):
-        var_cells = np.where(size > 1, squared / np.maximum(size - 1, 1), np.nan).T
+        several = (size > 1)[:, None]
+        var_cells = np.where(several, squared / np.maximum(size - 1, 1)[:, None], np.nan)
     return Moments(
         n=n,
-        linear=np.ascontiguousarray(linear.transpose(1, 2, 0)),
-        log=np.ascontiguousarray(log.transpose(1, 2, 0)),
-        squares=np.ascontiguousarray(squares.T),
-        detection=_divide(found.T.astype(float), size[:, None]),
-        var_cells=np.ascontiguousarray(var_cells),
-        mean_log=log.sum(axis=(1, 2)) / everything,
+        linear=linear,
+        log=log,
+        squares=squares,
+        detection=_divide(found.astype(float), size[:, None]),
+        var_cells=var_cells,
+        mean_log=mean_log,
         sd_log=np.sqrt(squared_log / max(everything - 1, 1)),
     )
+
+
+def _in_order(counts: Rows) -> Iterator[tuple[Block, slice]]:
+    """Yield the rows' blocks in order, each with its place."""
+    for block, first in counts.map(lambda block, first: (block, first)):
+        yield block, slice(first, first + block.n_rows)
 
 
 def rna_content(content: np.ndarray, cells: Cells) -> tuple[np.ndarray, bool]:
