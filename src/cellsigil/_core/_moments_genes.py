@@ -1,58 +1,75 @@
 """Sums and squares of genes per batch of cells, over rows: the same bits in any order of the cells.
 
-Fixed point: integers add up to the same bits in any order and over any row blocks, and gene means
-decide sorts.
+Float64 adds whole multiples of one unit without rounding while the sum stays below 2**53 units, in
+any order and over any row blocks; and gene means decide sorts.
 """
 
 from __future__ import annotations
 
 import numpy as np
 
-from cellsigil._core._fixed import scale_for
 from cellsigil._core._jit import kernel
 
 
 @kernel
-def gene_extent(values, indices, indptr, label, most, nonzero, start, stop):
-    """Update the largest |x| of gene j in batch b and its number of stored entries; -1 is no batch."""
+def gene_most(values, indices, indptr, label, most, start, stop):
+    """Update the largest |x| of gene j in batch b; batch -1 is none."""
     for i in range(start, stop):
-        b = label[i]
-        if b >= 0:
+        if label[i] >= 0:
+            batch = most[label[i]]
             for k in range(indptr[i], indptr[i + 1]):
-                j = indices[k]
-                nonzero[b, j] += 1
-                most[b, j] = max(most[b, j], abs(values[k]))
+                batch[indices[k]] = max(batch[indices[k]], abs(values[k]))
 
 
 @kernel
-def scales(most, nonzero, scale, start, stop):
-    """Write the fixed-point scale of each gene; ``most`` bounds what is summed."""
-    for j in range(start, stop):
-        for b in range(most.shape[0]):
-            scale[b, j] = scale_for(most[b, j], nonzero[b, j])
-
-
-@kernel
-def gene_sums(values, indices, indptr, label, scale, sums, start, stop):
-    """Add x of rows start..stop to ``sums[b, j]``, in units of 1 / scale."""
+def whole_sums(counts, indices, indptr, label, sums, start, stop):
+    """Add (x, x**2) of whole numbers to ``sums[b, j]``; batch -1 is none. Exact below 2**53."""
     for i in range(start, stop):
-        b = label[i]
-        if b >= 0:
+        if label[i] >= 0:
+            batch = sums[label[i]]
             for k in range(indptr[i], indptr[i + 1]):
-                j = indices[k]
-                sums[b, j] += np.int64(np.rint(values[k] * scale[b, j]))
+                j, x = indices[k], np.float64(counts[k])
+                batch[j, 0] += x
+                batch[j, 1] += x * x
 
 
 @kernel
-def gene_squares(values, indices, indptr, label, mean, limit, scale, squares, start, stop):
-    """Add (min(x, limit) - mean)**2 of the stored entries to ``squares[b, j]``, in units of 1 / scale.
+def sums_above(counts, indices, indptr, label, limit, sums, start, stop):
+    """Add (1, x, x**2) of the whole numbers above ``limit[b, j]`` to ``sums[b, j]``: they are few."""
+    for i in range(start, stop):
+        if label[i] >= 0:
+            limits = limit[label[i]]
+            for k in range(indptr[i], indptr[i + 1]):
+                j, x = indices[k], np.float64(counts[k])
+                if x > limits[j]:
+                    sums[label[i], j, 0] += 1.0
+                    sums[label[i], j, 1] += x
+                    sums[label[i], j, 2] += x * x
 
-    The mean is known, so nothing cancels: never E[x**2] - E[x]**2.
+
+@kernel
+def split_sums(values, indices, indptr, label, scale, unit, sums, start, stop):
+    """Add x and x**2 to ``sums[b, j]``, each split in two: (x, rest of x, x**2, rest of x**2).
+
+    x is ``values[k] * scale[b, j]``, within -1..1. The parts are whole multiples of ``unit`` and the rests
+    of ``unit**2``, a power of two: adding 1.5 * 2**52 units and taking them away rounds to them. The
+    square's own rounding error is found by Dekker's product and goes to its rest.
     """
+    coarse = 1.5 * 2.0**52 * unit
+    fine = coarse * unit
     for i in range(start, stop):
-        b = label[i]
-        if b >= 0:
+        if label[i] >= 0:
+            batch, scales = sums[label[i]], scale[label[i]]
             for k in range(indptr[i], indptr[i + 1]):
                 j = indices[k]
-                away = min(values[k], limit[b, j]) - mean[b, j]
-                squares[b, j] += np.int64(np.rint(away * away * scale[b, j]))
+                x = values[k] * scales[j]
+                part = (x + coarse) - coarse
+                batch[j, 0] += part
+                batch[j, 1] += ((x - part) + fine) - fine
+                widened = 134217729.0 * x
+                high = widened - (widened - x)
+                square = x * x
+                error = (high * high - square) + (x - high) * (high + x)
+                part = (square + coarse) - coarse
+                batch[j, 2] += part
+                batch[j, 3] += (((square - part) + error) + fine) - fine

@@ -3,89 +3,15 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable
-from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
 
-from cellsigil._block import Block
-from cellsigil._core._jit import over_range
-from cellsigil._core._moments_genes import gene_extent, gene_squares, gene_sums, scales
 from cellsigil._matrix import Rows
+from cellsigil._moments import count_sums, gene_moments, moments_of_sums, squares_below
 
 MAD_OF_NORMAL = 0.6744897501960817  # median absolute deviation of a standard normal
 SPANS = (0.3, 0.5, 0.75, 1.0)
-
-
-class Moments(NamedTuple):
-    """Of each batch and gene; arrays are batches x genes."""
-
-    size: np.ndarray  # cells per batch
-    mean: np.ndarray
-    var: np.ndarray  # ddof=1
-    nonzero: np.ndarray
-    most: np.ndarray  # largest |x|
-
-
-def gene_moments(
-    rows: Rows, label: np.ndarray, n_batches: int, values: Callable[[Block], np.ndarray]
-) -> Moments:
-    """Return the moments of ``values(block)`` per batch, the same bits in any order of the cells."""
-    shape = (n_batches, rows.shape[1])
-    size = np.bincount(label[label >= 0], minlength=n_batches)[:, None]
-
-    def extent(block: Block, first: int) -> tuple[np.ndarray, np.ndarray]:
-        most, nonzero = np.zeros(shape), np.zeros(shape, np.int64)
-        gene_extent(
-            values(block),
-            block.indices,
-            block.indptr,
-            label[first:],
-            most,
-            nonzero,
-            0,
-            block.n_rows,
-        )
-        return most, nonzero
-
-    most, nonzero = rows.reduce(extent, lambda a, b: (np.maximum(a[0], b[0]), a[1] + b[1]))
-    scale = _scales(most, nonzero)
-
-    def sums(block: Block, first: int) -> np.ndarray:
-        out = np.zeros(shape, np.int64)
-        gene_sums(
-            values(block), block.indices, block.indptr, label[first:], scale, out, 0, block.n_rows
-        )
-        return out
-
-    mean = rows.reduce(sums, np.add) / scale / size
-    free = np.full(shape, np.inf)
-    moments = Moments(size, mean, mean, nonzero, most)
-    var = squares(rows, label, values, moments, free) / (size - 1)
-    return moments._replace(var=var)
-
-
-def squares(
-    rows: Rows,
-    label: np.ndarray,
-    values: Callable[[Block], np.ndarray],
-    moments: Moments,
-    limit: np.ndarray,
-) -> np.ndarray:
-    """Return the sums of (min(x, limit) - mean)**2 over all cells of a batch, batches x genes."""
-    size, mean, _, nonzero, most = moments
-    scale = _scales((most + np.abs(mean)) ** 2, nonzero)
-
-    def partial(block: Block, first: int) -> np.ndarray:
-        out = np.zeros(mean.shape, np.int64)
-        gene_squares(
-            values(block), block.indices, block.indptr, label[first:],
-            mean, limit, scale, out, 0, block.n_rows,
-        )  # fmt: skip
-        return out
-
-    return rows.reduce(partial, np.add) / scale + (size - nonzero) * mean**2
 
 
 def by_dispersion(
@@ -94,16 +20,15 @@ def by_dispersion(
 ) -> pd.DataFrame:  # fmt: skip
     """Rank by variance / mean, normalised within bins of the mean."""
 
-    def values(block: Block) -> np.ndarray:
-        x = block.data.astype(np.float64)
-        if flavor == "cell_ranger":
-            return x
-        return np.expm1(x if base is None else x * np.log(base))
+    def linear(x: np.ndarray) -> np.ndarray:
+        scale = 1.0 if base is None else np.log(base)
+        return np.expm1(np.multiply(x, scale, dtype=np.float64))
 
-    moments = gene_moments(rows, label, n_batches, values)
+    transform = linear if flavor == "seurat" else None
+    moments = gene_moments(rows, label, n_batches, transform)
     tables = []
     for b in range(n_batches):
-        seen = moments.nonzero[b] > 0 if batch_key else np.ones(rows.shape[1], bool)
+        seen = moments.mean[b] > 0 if batch_key else np.ones(rows.shape[1], bool)
         table = _dispersions(moments.mean[b, seen], moments.var[b, seen], flavor)
         table["highly_variable"] = _at_least_nth(table["dispersions_norm"].to_numpy(), n_top)
         # With batches, a gene that a batch lacks counts there as 0, as in scanpy.
@@ -130,15 +55,23 @@ def by_variance(
 ) -> pd.DataFrame:  # fmt: skip
     """Rank by the variance of counts, standardised and clipped by a loess trend over the mean."""
 
-    def values(block: Block) -> np.ndarray:
-        return block.data.astype(np.float64)
-
-    whole = moments = gene_moments(counts, np.zeros_like(label), 1, values)
-    if batch_key is not None:
-        moments = gene_moments(counts, label, n_batches, values)
+    sizes = np.bincount(label + 1, minlength=n_batches + 1)[:, None]  # the first: in no batch
+    sums = count_sums(counts, label + 1, n_batches + 1)
+    if sums is not None:
+        whole = moments_of_sums(sums.sum(axis=0, keepdims=True), sizes.sum(keepdims=True))
+        moments = moments_of_sums(sums[1:], sizes[1:])
+    else:
+        whole = gene_moments(counts)
+        moments = gene_moments(counts, label, n_batches)
     sd = np.stack([_trend_sd(m, v, span) for m, v in zip(moments.mean, moments.var)])
     limit = moments.mean + sd * np.sqrt(moments.size)
-    norm = squares(counts, label, values, moments, limit) / ((moments.size - 1) * sd**2)
+    if sums is not None:
+        squares = squares_below(counts, label, sums[1:], moments, limit)
+    else:
+        clipped = gene_moments(counts, label, n_batches, limit=limit)
+        away = moments.size * (clipped.mean - moments.mean) ** 2
+        squares = clipped.var * (moments.size - 1) + away
+    norm = squares / ((moments.size - 1) * sd**2)
 
     by_name = pd.factorize(names, sort=True)[0]
     rank = np.empty(norm.shape)
@@ -160,12 +93,6 @@ def by_variance(
         columns["highly_variable_nbatches"] = votes
         columns["highly_variable_intersection"] = votes == n_batches
     return pd.DataFrame(columns)
-
-
-def _scales(most: np.ndarray, nonzero: np.ndarray) -> np.ndarray:
-    scale = np.empty(most.shape)
-    over_range(scales, most.shape[1], most, nonzero, scale)
-    return scale
 
 
 def _first(order: np.ndarray, n: int) -> np.ndarray:
