@@ -59,7 +59,7 @@ def _of_table(table: pd.DataFrame, place: str, *, names: str | None = None) -> I
     twice = table.columns[table.columns.duplicated()]
     if len(twice):
         yield f"adata.{place} has two columns named {twice[0]!r}. Rename or drop one."
-    if names is not None and not all(isinstance(name, str) for name in table.index):
+    if names is not None and not _all_text(table.index):
         k = next(i for i, name in enumerate(table.index) if not isinstance(name, str))
         yield (
             f"adata.{names} holds {table.index[k]!r} at place {k}, which is no text. "
@@ -73,6 +73,13 @@ def _of_table(table: pd.DataFrame, place: str, *, names: str | None = None) -> I
         )
     for k, key in enumerate(table.columns):
         yield from _of_column(table.iloc[:, k], f"{place}[{key!r}]")
+
+
+def _all_text(index: pd.Index) -> bool:
+    """Say whether every name is text; pandas knows it of most, one by one took 0.1 s for 50,000 names."""
+    if index.inferred_type == "string" and not index.hasnans:
+        return True
+    return all(isinstance(name, str) for name in index)
 
 
 def _of_column(column: pd.Series, place: str) -> Iterator[str]:
