@@ -141,16 +141,21 @@ def _stored_shape(stored: Any, name: str) -> tuple[int, int] | None:
 
 def _finish(adata: ad.AnnData, path: Path, *, x: bool) -> ad.AnnData:
     """Check every matrix's structure, and keep the counts of X in the layers."""
+    places = ("X", f"layers[{_keys.COUNTS!r}]")
+    place = places[_keys.COUNTS in adata.layers]
+    counts = None
     for name, matrix in _matrices(adata):
+        if name == place and (name == "X" or _is_lean(matrix)):
+            counts = counts_of(matrix, copy=x and name == "X")
+            if counts is not None:  # they came through the door: there is nothing left to find
+                continue
         _check_structure(matrix, f"{path}: {name}")
-        if name in ("X", f"layers[{_keys.COUNTS!r}]"):
+        if name in places:
             _look_at_values(matrix, f"{path}: {name}", adata.obs_names, adata.var_names)
-    if _keys.COUNTS not in adata.layers and adata.X is not None:
-        counts = counts_of(adata.X, copy=x)
-        if counts is not None:
-            adata.layers[_keys.COUNTS] = counts
-        elif adata.raw is not None and counts_of(adata.raw.X, copy=False) is not None:
-            log.info("%s: X holds no counts, but .raw does: adata = adata.raw.to_adata()", path)
+    if place == "X" and counts is not None:
+        adata.layers[_keys.COUNTS] = counts
+    elif place == "X" and adata.raw is not None and counts_of(adata.raw.X, copy=False) is not None:
+        log.info("%s: X holds no counts, but .raw does: adata = adata.raw.to_adata()", path)
     return adata
 
 
@@ -180,6 +185,15 @@ def counts_of(matrix: Any, *, copy: bool) -> sp.csr_matrix | None:
     return out.astype(np.float32 if exact else np.float64, copy=copy)
 
 
+def _is_lean(matrix: Any) -> bool:
+    """Say whether the door lets a matrix through without a copy, if it is canonical."""
+    return (
+        sp.issparse(matrix)
+        and matrix.format == "csr"
+        and (matrix.dtype, matrix.indices.dtype) == (np.float32, np.int32)
+    )
+
+
 def _check_structure(matrix: Any, name: str) -> None:
     """Look at the indices of a sparse matrix before anything walks on them."""
     if not sp.issparse(matrix) or matrix.format not in ("csr", "csc"):
@@ -200,12 +214,13 @@ def _look_at_values(matrix: Any, name: str, cells: Any, genes: Any) -> None:
     values = matrix.data if sp.issparse(matrix) else np.asarray(matrix)
     if values.dtype.kind != "f":
         return
-    n_odd = n_not_finite = 0
+    n_odd, few = 0, max(1, values.size // 1000)
+    n_not_finite = 0
     for piece in pieces(values.ravel()):
-        finite = np.isfinite(piece)
-        n_not_finite += piece.size - int(finite.sum())
-        n_odd += int((~finite | (piece < 0) | (piece != np.floor(piece))).sum())
-    damaged = 0 < n_odd <= max(1, values.size // 1000) and values.size > 100
+        n_not_finite += piece.size - int(np.isfinite(piece).sum())
+        if n_odd <= few:  # else these are no counts, but log values, say
+            n_odd += int((~np.isfinite(piece) | (piece < 0) | (piece != np.floor(piece))).sum())
+    damaged = 0 < n_odd <= few and values.size > 100
     if not damaged and not n_not_finite:
         return
     finite = np.isfinite(values)
