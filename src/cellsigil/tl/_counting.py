@@ -223,9 +223,11 @@ def pairwise_auc(columns: Columns, n: np.ndarray, fewest: int | None = None) -> 
     counts = (one >= fewest) & (two >= fewest) & ~np.eye(n.shape[0], dtype=bool)
     total = np.where(counts, one + two, np.inf)
     weight = (one * two / total).sum(axis=0)
+    place = np.empty(n.shape[0], np.int64)
+    place[np.argsort(-n.sum(axis=1), kind="stable")] = np.arange(place.size)
     auc = np.empty((columns.n_genes, *weight.shape))
     _pairs.pairwise_auc(
-        columns.edges, columns.keys, columns.classes, group_of, block_of, n.ravel(),
+        columns.edges, columns.keys, columns.classes, group_of, block_of, place, n.ravel(),
         total[block_of, group_of], np.where(weight > 0, weight, np.nan), auc, 0, columns.n_genes,
     )  # fmt: skip
     return auc

@@ -8,32 +8,51 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from cellsigil.tl._stats import GroupStats
-
 
 def tidy(
-    columns: dict[str, np.ndarray], rank: np.ndarray, stats: GroupStats, rows: list[int]
+    columns: dict[str, np.ndarray],
+    rank: np.ndarray,
+    groups: list[str],
+    genes: pd.Index,
+    rows: list[int],
 ) -> pd.DataFrame:
-    """Return a row per group and gene, best first; genes without a rank by name."""
+    """Return a row per group and gene, best first; genes without a rank by name.
+
+    ``columns`` (G, genes) is emptied as the table grows, so that both are never whole at once;
+    ``groups`` are the names of ``rows``.
+    """
     first = [
         "auc", "auc_blocked", "z", "z_raw", "t", "log10_p", "log10_padj", "log2fc", "pct_in", "pct_out",
         "mean_in", "mean_out", "cohen_d", "cohen_d_blocked", "cosg", "cosg_blocked", "tau", "n_samples_pos",
     ]  # fmt: skip
     names = [name for name in first if name in columns]
     names += [name for name in columns if name not in first]
-    genes = stats.genes.astype(str).to_numpy(dtype=object)
-    by_name = np.argsort(genes, kind="stable")
-    order = [by_name[np.argsort(rank[g][by_name], kind="stable")] for g in rows]
+    gene_names = pd.Index(genes.astype(str).to_numpy(dtype=object))
+    order = _orders(rank[rows], gene_names)
     data: dict[str, Any] = {
-        "group": np.repeat(np.array([stats.groups[g] for g in rows], dtype=object), len(genes)),
-        "gene": np.concatenate([genes[places] for places in order]),
-        "rank": np.concatenate([rank[g][places] for g, places in zip(rows, order)]),
+        "group": pd.Index(groups).repeat(len(genes)).array,
+        "gene": gene_names.take(order.ravel()).array,
+        "rank": np.take_along_axis(rank[rows], order, axis=1).ravel(),
     }
     if not np.isnan(data["rank"]).any():
         data["rank"] = data["rank"].astype(np.int64)
     for name in names:
-        data[name] = np.concatenate([columns[name][g][places] for g, places in zip(rows, order)])
-    return pd.DataFrame(data)
+        data[name] = np.take_along_axis(columns.pop(name)[rows], order, axis=1).ravel()
+    return pd.DataFrame(data, copy=False)
+
+
+def _orders(rank: np.ndarray, genes: pd.Index) -> np.ndarray:
+    """Return the genes of each row by rank, those without one by name."""
+    order = np.empty(rank.shape, np.int64)
+    by_name = None
+    for own, ranked in zip(order, rank):
+        if np.isnan(ranked).any():
+            if by_name is None:
+                by_name = np.argsort(genes.to_numpy(dtype=object), kind="stable")
+            own[:] = by_name[np.argsort(ranked[by_name], kind="stable")]
+        else:
+            own[ranked.astype(np.int64) - 1] = np.arange(ranked.size)
+    return order
 
 
 def for_scanpy(table: pd.DataFrame, params: dict[str, Any]) -> dict[str, Any]:
@@ -51,20 +70,23 @@ def for_scanpy(table: pd.DataFrame, params: dict[str, Any]) -> dict[str, Any]:
     }
     if params["layer"] is not None:  # anndata before 0.12 can't read a None that a newer one wrote
         out["params"]["layer"] = params["layer"]
+    names = table["group"].unique()
+    n_genes = len(table) // len(names)
+    without = table["rank"].isna().to_numpy().reshape(-1, n_genes).any(axis=1)
     ranked = {
-        name: part
-        for name, part in table.groupby("group", sort=False)
-        if part["rank"].notna().all()
+        name: slice(i * n_genes, (i + 1) * n_genes)
+        for i, name in enumerate(names)
+        if not without[i]
     }
     fields = {
-        "names": ("O", lambda part: part["gene"].to_numpy(dtype=object)),
-        "scores": ("float32", lambda part: part["z"].to_numpy()),
-        "pvals": ("float64", lambda part: 10.0 ** part["log10_p"].to_numpy()),
-        "pvals_adj": ("float64", lambda part: 10.0 ** part["log10_padj"].to_numpy()),
-        "logfoldchanges": ("float32", lambda part: part["log2fc"].to_numpy()),
+        "names": ("O", table["gene"].to_numpy(dtype=object)),
+        "scores": ("float32", table["z"].to_numpy()),
+        "pvals": ("float64", 10.0 ** table["log10_p"].to_numpy()),
+        "pvals_adj": ("float64", 10.0 ** table["log10_padj"].to_numpy()),
+        "logfoldchanges": ("float32", table["log2fc"].to_numpy()),
     }
     for field, (dtype, values) in fields.items():
         out[field] = np.rec.fromarrays(
-            [values(part) for part in ranked.values()], dtype=[(name, dtype) for name in ranked]
+            [values[at] for at in ranked.values()], dtype=[(name, dtype) for name in ranked]
         )
     return out

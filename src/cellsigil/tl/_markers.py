@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import functools
 import logging
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, Literal, get_args
 
 import numpy as np
 import pandas as pd
 
+from cellsigil._core import _pairs
 from cellsigil._files import check_key
 from cellsigil._keys import RANK_GENES_GROUPS
 from cellsigil._matrix import suggest
@@ -17,7 +19,7 @@ from cellsigil.tl import _effects
 from cellsigil.tl._counting import count_against, count_pairs
 from cellsigil.tl._marker_table import for_scanpy, tidy
 from cellsigil.tl._pvalues import log10_benjamini_hochberg, log10_two_sided, log10_two_sided_t
-from cellsigil.tl._stats import GroupStats, read_labelled, stats_for
+from cellsigil.tl._stats import GroupStats, count_all, read_labelled, stats_for
 
 log = logging.getLogger(__name__)
 
@@ -109,14 +111,22 @@ def markers(
     """
     _check_rank_by(rank_by, sample_key)
     check_key(key_added)
-    stats = stats_for(
-        adata, groupby, sample_key=sample_key, layer=layer, stats=stats, memory_budget=memory_budget
-    )
-    versus = _reference_index(stats, reference)
+    found: dict[str, np.ndarray] | None = None
+    if stats is None:  # what another reference needs is counted in the same pass
+        stats, found = count_all(
+            adata, groupby, sample_key, layer, memory_budget,
+            also=lambda groups: _counter(_reference_index(groups, groupby, reference), reference),
+        )  # fmt: skip
+    stats = stats_for(adata, groupby, sample_key=sample_key, layer=layer, stats=stats)
+    versus = _reference_index(stats.groups, groupby, reference)
     rows = _chosen(stats, groups, versus)
     columns = _columns(stats, versus)
-    if versus is not None or reference == "pairwise":
-        columns |= _other_arms(adata, stats, versus, memory_budget)
+    if counter := _counter(versus, reference):
+        with warnings.catch_warnings(action="ignore"):  # said by group_stats
+            found = found or read_labelled(adata, groupby, sample_key, layer).gather(
+                counter, memory_budget
+            )
+        columns |= _other_arms(found, stats, versus)
     columns |= _p_values(columns)
     rank = _rank(columns, rank_by, stats, rows)
     params = {
@@ -124,10 +134,12 @@ def markers(
         "rank_by": rank_by, "labels_independent": labels_independent,
         "note": "" if labels_independent else CIRCULAR,
     }  # fmt: skip
-    table = tidy(columns, rank, stats, rows)
+    names, genes = [stats.groups[g] for g in rows], stats.genes
+    del stats, found  # before the table is made of the columns: each is as large as the other
+    table = tidy({name: columns.pop(name) for name in list(columns)}, rank, names, genes, rows)
     table.attrs = dict(params)
     adata.uns[key_added] = for_scanpy(table, params)
-    log.info("markers: %d groups x %d genes by %s", len(rows), len(stats.genes), rank_by)
+    log.info("markers: %d groups x %d genes by %s", len(names), len(genes), rank_by)
     return table
 
 
@@ -140,15 +152,24 @@ def _check_rank_by(rank_by: str, sample_key: str | None) -> None:
         raise ValueError(msg)
 
 
-def _reference_index(stats: GroupStats, reference: str) -> int | None:
+def _reference_index(groups: list[str], groupby: str, reference: str) -> int | None:
     """Return which group is the reference, None for the rest."""
     if reference in ("rest", "pairwise"):
         return None
-    if str(reference) not in stats.groups:
-        known = ["rest", "pairwise", *stats.groups]
-        msg = f"reference={reference!r} is no group of obs[{stats.groupby!r}]. {suggest(reference, known)}"
+    if str(reference) not in groups:
+        known = ["rest", "pairwise", *groups]
+        msg = (
+            f"reference={reference!r} is no group of obs[{groupby!r}]. {suggest(reference, known)}"
+        )
         raise KeyError(msg)
-    return stats.groups.index(str(reference))
+    return groups.index(str(reference))
+
+
+def _counter(versus: int | None, reference: str) -> Callable[..., dict[str, np.ndarray]] | None:
+    """Return what counts for a reference that is not the rest."""
+    if versus is not None:
+        return functools.partial(count_against, reference=versus)
+    return count_pairs if reference == "pairwise" else None
 
 
 def _chosen(stats: GroupStats, groups: Sequence[str] | None, versus: int | None) -> list[int]:
@@ -211,15 +232,11 @@ def _paired_test(stats: GroupStats, versus: int | None) -> np.ndarray:
 
 
 def _other_arms(
-    adata: Any, stats: GroupStats, versus: int | None, memory_budget: int | None
+    found: dict[str, np.ndarray], stats: GroupStats, versus: int | None
 ) -> dict[str, np.ndarray]:
-    """Return the columns that need another pass: against one group, or pairwise."""
-    with warnings.catch_warnings(action="ignore"):  # said by group_stats
-        data = read_labelled(adata, stats.groupby, stats.sample_key, stats.layer)
+    """Return the columns made of what `_counter` counted: against one group, or pairwise."""
     if versus is None:
-        found = data.gather(count_pairs, memory_budget)
         return {"auc_rank": _best_rank(found.pop("pairs"), len(stats.groups))} | found
-    found = data.gather(count_against, memory_budget, versus)
     out = {"auc": found["auc"], "z": found["u_z"], "z_raw": found["z_raw"]}
     if stats.sample_key is not None:
         positive = (found["auc_sample"] > 0.5).sum(axis=1)
@@ -232,17 +249,10 @@ def _best_rank(pairs: np.ndarray, n_groups: int) -> np.ndarray:
 
     ``pairs`` (pairs g < h, genes) is the AUC of g against h; against g, h ranks the genes in reverse.
     """
-    n_genes = pairs.shape[1]
-    best = np.full((n_groups, n_genes), np.inf)
-    for g, h, auc in zip(*np.triu_indices(n_groups, 1), pairs):
-        if np.isnan(auc[0]):  # it depends on the numbers of cells alone
-            continue
-        order = np.argsort(auc)
-        first = np.flatnonzero(np.diff(auc[order], prepend=-1.0))
-        length = np.diff(first, append=n_genes)
-        up, down = np.repeat(n_genes + 1 - first - length, length), np.repeat(first + 1, length)
-        best[g, order] = np.minimum(best[g, order], up)
-        best[h, order] = np.minimum(best[h, order], down)
+    best = np.full((n_groups, pairs.shape[1]), np.inf)
+    known = ~np.isnan(pairs[:, 0])  # it depends on the numbers of cells alone
+    one, two = (side[known] for side in np.triu_indices(n_groups, 1))
+    _pairs.best_ranks(pairs.view(np.int64)[known], one, two, best, 0, one.size)
     return np.where(np.isfinite(best), best, np.nan)
 
 
@@ -270,10 +280,10 @@ def _rank(
         score = auc
     else:
         score = columns["z_raw" if rank_by == "z" else rank_by]
-    by_name = np.argsort(np.argsort(stats.genes.astype(str).to_numpy(dtype=object), kind="stable"))
+    by_name = np.argsort(stats.genes.astype(str).to_numpy(dtype=object), kind="stable")
     out = np.full(score.shape, np.nan)
     for g in rows:
-        order = np.lexsort((by_name, -score[g]))
+        order = by_name[np.argsort(-score[g, by_name], kind="stable")]
         out[g, order] = np.arange(1, order.size + 1)
     return np.where(np.isnan(score), np.nan, out)
 

@@ -23,7 +23,7 @@ def log10_benjamini_hochberg(log10_p: np.ndarray) -> np.ndarray:
 
     The i-th smallest of m becomes min over j >= i of p_j m / j, at most 1.
     """
-    order = np.argsort(log10_p, axis=1, kind="stable")  # NaN last
+    order = np.argsort(log10_p, axis=1)  # NaN last; equal p-values come out equal in any order
     ordered = np.take_along_axis(log10_p, order, axis=1)
     tested = np.isfinite(ordered).sum(axis=1, keepdims=True)
     place = np.arange(1, log10_p.shape[1] + 1)

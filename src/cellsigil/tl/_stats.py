@@ -13,7 +13,7 @@ import pandas as pd
 
 from cellsigil._genes import ClassBlock, by_classes
 from cellsigil._matrix import Rows, read_log
-from cellsigil.tl._counting import columns_of, count_genes
+from cellsigil.tl._counting import Columns, columns_of, count_genes
 from cellsigil.tl._groups import Groups, read_genes, read_groups
 
 log = logging.getLogger(__name__)
@@ -123,23 +123,51 @@ def group_stats(
     ValueError
         The values are no log-normalised expression, or there are fewer than two groups.
     """
+    return count_all(adata, groupby, sample_key, layer, memory_budget)[0]
+
+
+def count_all(
+    adata: Any,
+    groupby: str,
+    sample_key: str | None,
+    layer: str | None,
+    memory_budget: int | None,
+    also: Callable[[list[str]], Callable[..., dict[str, np.ndarray]] | None] | None = None,
+) -> tuple[GroupStats, dict[str, np.ndarray]]:
+    """Return the statistics of groups and, from the same pass, the arrays of another counting function.
+
+    ``also(groups)`` gives that function, of `Columns` and cells (G, S), or None.
+    """
     data = read_labelled(adata, groupby, sample_key, layer)
+    other = also(data.groups) if also else None
     small = [repr(name) for name, n in zip(data.groups, data.n.sum(axis=1)) if n < 2]
     if small:
         msg = (
             f"obs[{groupby!r}]: {', '.join(small[:12])} has fewer than 2 cells, so its statistics are NaN. "
             f"Merge it into another group, or leave its cells out."
         )
-        warnings.warn(msg, UserWarning, stacklevel=2)
-    fields = data.gather(count_genes, memory_budget)
+        warnings.warn(msg, UserWarning, stacklevel=3)
+
+    def count(columns: Columns, n: np.ndarray) -> dict[str, np.ndarray]:
+        more = other(columns, n) if other else {}
+        return count_genes(columns, n) | {f"also {name}": x for name, x in more.items()}
+
+    fields = data.gather(count, memory_budget)
+    found = {
+        name.removeprefix("also "): fields.pop(name)
+        for name in list(fields)
+        if name.startswith("also ")
+    }
     log.info(
         "group_stats: %d cells of %d in %d groups, %d samples, %d genes",
         data.n.sum(), *data.rows.shape[:1], *data.n.shape, len(data.genes),
     )  # fmt: skip
-    return GroupStats(
+    stats = GroupStats(
         groups=data.groups, genes=data.genes, samples=data.samples, n=data.n,
-        groupby=groupby, sample_key=sample_key, layer=layer, **fields,
+        groupby=groupby, sample_key=sample_key, layer=layer,
+        **fields,
     )  # fmt: skip
+    return stats, found
 
 
 def stats_for(
