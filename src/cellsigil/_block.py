@@ -62,13 +62,13 @@ def to_block(matrix: Any, name: str, dtype: np.dtype | None = None) -> Block:
             matrix = matrix.astype(np.float32)
         matrix = sp.csr_matrix(matrix)
     elif matrix.format == "csc":
-        _check_structure(matrix, name, matrix.shape[1], matrix.shape[0], "column")
+        check_structure(matrix, name, matrix.shape[1], matrix.shape[0], "column")
     if matrix.dtype.kind not in "biuf":
         msg = f"{name} holds {matrix.dtype}; numbers are needed."
         raise ValueError(msg)
     if sp.issparse(matrix) and matrix.format != "csr":
         matrix = _native(matrix).tocsr()
-    _check_structure(matrix, name, matrix.shape[0], matrix.shape[1], "row")
+    check_structure(matrix, name, matrix.shape[0], matrix.shape[1], "row")
     n_stored = int(matrix.indptr[-1])
     return Block(
         _as_float(matrix.data[:n_stored], dtype),
@@ -99,7 +99,7 @@ def _as_float(data: np.ndarray, dtype: Any) -> np.ndarray:
     return _writable(data, dtype)
 
 
-def _check_structure(matrix: Any, name: str, n_major: int, n_minor: int, axis: str) -> None:
+def check_structure(matrix: Any, name: str, n_major: int, n_minor: int, axis: str) -> None:
     """Refuse a broken indptr or an index out of bounds, before any kernel walks on it."""
     indptr, indices = np.asarray(matrix.indptr), np.asarray(matrix.indices)
     broken = f"{name} is a broken sparse matrix: "

@@ -115,3 +115,25 @@ def copy_kept(data, indices, indptr, new_data, new_indices, new_indptr, start, s
                 new_data[t] = data[k]
                 new_indices[t] = indices[k]
                 t += 1
+
+
+@kernel
+def count_in_columns(indices, indptr, place, n_kept, start, stop):
+    """Count in ``n_kept[i]`` the entries of row i in columns with a ``place``; -1 is none."""
+    for i in range(start, stop):
+        n = 0
+        for k in range(indptr[i], indptr[i + 1]):
+            n += place[indices[k]] >= 0
+        n_kept[i] = n
+
+
+@kernel
+def copy_columns(data, indices, indptr, place, new_data, new_indices, new_indptr, start, stop):
+    """Copy the entries that `count_in_columns` counted; column j becomes ``place[j]``."""
+    for i in range(start, stop):
+        t = new_indptr[i]
+        for k in range(indptr[i], indptr[i + 1]):
+            if place[indices[k]] >= 0:
+                new_data[t] = data[k]
+                new_indices[t] = place[indices[k]]
+                t += 1

@@ -17,6 +17,7 @@ from anndata import AnnData
 from cellsigil import _keys
 from cellsigil._matrix import Block, read_counts, read_matrix, read_tables, suggest
 from cellsigil.pp._normalize import refuse_backed, row_sums
+from cellsigil.pp._subset import subset
 
 log = logging.getLogger(__name__)
 
@@ -281,7 +282,7 @@ def _keep(
         steps = []
     if not kept.all():
         _make_native(adata)
-        (adata._inplace_subset_obs if what == "cells" else adata._inplace_subset_var)(kept)
+        subset(adata, ("cells", "genes").index(what), kept)
     adata.uns[_keys.QC_FILTER] = json.dumps({"steps": [*steps, step]})
     log.info("kept %d of %d %s: %s", step["after"], step["before"], what, parts or "no rule")
 
