@@ -13,6 +13,7 @@ import pytest
 from cellsigil import datasets, io, sig
 from cellsigil.presets import InputError, Preset, Step, StepError, load, run
 from cellsigil.presets._folder import clear, describe
+from cellsigil.presets._memory import forget
 
 QUICK = Preset("quick", "one step", (Step("pp.qc"),))
 
@@ -151,6 +152,41 @@ def test_one_sample_runs_without_sample_keys(tmp_path):
     parameters = tomllib.loads((tmp_path / "out" / "params.toml").read_text())
     assert not any("sample_key" in step for step in parameters["steps"])
     assert not (tmp_path / "out" / "fractions.tsv").exists()
+
+
+def test_a_memory_budget_changes_nothing_but_the_memory(tmp_path):
+    """And it is among the parameters that the run writes down, as every argument is."""
+    donor = datasets.demo_files().cells.parent / "donor1.h5"
+    until = [step for step in load("pbmc").steps if not step.call.startswith("deconv.")]
+    keep = ("pp.", "tl.cluster", "tl.markers", "sig.")
+    quick = Preset("quick", "", tuple(s for s in until if s.call.startswith(keep)))
+    quick = quick.with_arguments({"sig.build.groupby": "leiden"})
+    budgets = {"tl.markers.memory_budget": 100_000, "sig.build.memory_budget": 100_000}
+    for name, plan in (("whole", quick), ("pieces", quick.with_arguments(budgets))):
+        run(donor, tmp_path / name, preset=plan)
+    for file in ("markers.tsv", "signatures/signature.tsv"):
+        assert (tmp_path / "pieces" / file).read_bytes() == (tmp_path / "whole" / file).read_bytes()
+    written = tomllib.loads((tmp_path / "pieces" / "params.toml").read_text())
+    assert [s.get("memory_budget") for s in written["steps"]].count(100_000) == 2
+
+
+def test_statistics_are_let_go_when_no_later_step_takes_them():
+    steps = [Step("tl.markers", {"groupby": "a"}), Step("sig.build", {"groupby": "b"})]
+    stats = {"a": 1, "b": 2, "c": 3}
+    forget(stats, steps)
+    assert stats == {"a": 1, "b": 2}
+    forget(stats, steps[1:])
+    assert stats == {"b": 2}
+    forget(stats, [Step("pp.qc")])
+    assert not stats
+
+
+def test_counts_are_read_once_where_a_step_fills_x(demo_run, tmp_path):
+    out, *_ = demo_run
+    assert ", x=False)" in (out / "run.log").read_text()
+    run(datasets.demo_files().cells.parent / "donor1.h5", tmp_path / "quick", preset=QUICK)
+    assert ", x=False)" not in (tmp_path / "quick" / "run.log").read_text()
+    assert ad.read_h5ad(tmp_path / "quick" / "adata.h5ad").X is not None
 
 
 @pytest.fixture

@@ -20,7 +20,11 @@ _ROOMS = ("pp", "tl", "sig", "deconv")
 
 @dataclass(frozen=True)
 class Step:
-    """One call: ``room.function`` and its keyword arguments."""
+    """One call: ``room.function`` and its keyword arguments.
+
+    Among them, where the function takes it, ``memory_budget``: the bytes that a step may hold beside
+    the matrices, for the same result in more passes (``--set tl.markers.memory_budget=67108864``).
+    """
 
     call: str
     arguments: dict[str, Any] = field(default_factory=dict)

@@ -17,6 +17,7 @@ from cellsigil import _keys, deconv, io, tl
 from cellsigil._files import write_json
 from cellsigil.presets._errors import InputError, StepError, sentence
 from cellsigil.presets._folder import Results, clear, describe, prepare, summary, write
+from cellsigil.presets._memory import forget, give_back
 from cellsigil.presets._preset import Preset, Step, load
 
 log = logging.getLogger(__name__)
@@ -105,6 +106,8 @@ def run(
             tell(i, n, step.call)
             with _heard(results.notes):
                 _run_step(step, results, bulk_table)
+            forget(results.stats, steps[i:])
+            give_back()
             done.append(step)
         tell(n - 1, n, "report and files")
         plan = Preset(plan.name, plan.description, tuple(done))
@@ -286,6 +289,6 @@ def _stats_for(step: Step, results: Results) -> Any:
     """Return the group statistics of the step's grouping, made once per grouping."""
     groupby = step.arguments["groupby"]
     if groupby not in results.stats:
-        sample_key = step.arguments.get("sample_key")
-        results.stats[groupby] = tl.group_stats(results.adata, groupby, sample_key=sample_key)
+        known = {k: step.arguments.get(k) for k in ("sample_key", "memory_budget")}
+        results.stats[groupby] = tl.group_stats(results.adata, groupby, **known)
     return results.stats[groupby]

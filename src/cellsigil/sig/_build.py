@@ -51,6 +51,7 @@ def build(
     genome: str | None = None,
     exclude: Sequence[str] = tuple(GENE_SETS),
     keep_unresolved: bool = False,
+    memory_budget: int | None = None,
     rng: int | np.random.Generator = 0,
 ) -> SignatureSet:
     """Make a SignatureSet: the types' mean expression, the genes to deconvolve with, and a card.
@@ -87,6 +88,8 @@ def build(
         Keep the labels that name no type ("unknown", "T cell, unresolved" as `tl.annotate` leaves them,
         "doublet", "damaged", "low quality", "unassigned" ...) as types of their own. By default their
         cells are left out, with a warning.
+    memory_budget
+        As of `tl.group_stats`, for the statistics made here.
     rng
         Seed or generator for what the card draws.
 
@@ -123,7 +126,9 @@ def build(
     counts = open_counts(adata)
     if stats is None:
         with _said_before(int(is_open.sum())):
-            stats = group_stats(adata, groupby, sample_key=sample_key, layer=layer)
+            stats = group_stats(
+                adata, groupby, sample_key=sample_key, layer=layer, memory_budget=memory_budget
+            )
     with warnings.catch_warnings(action="ignore"):  # group_stats has told of cells without a label
         cells = read_cells(adata, groupby, sample_key)
     _check_stats(stats, adata, cells, groupby, sample_key)
