@@ -26,10 +26,10 @@ def modularity(indptr, indices, data, strength, within, resolution, labels):
     total = np.zeros(labels.size)
     inside = within
     for v in range(labels.size):
-        total[labels[v]] += strength[v]
+        own = labels[v]
+        total[own] += strength[v]
         for k in range(indptr[v], indptr[v + 1]):
-            if labels[indices[k]] == labels[v]:
-                inside += data[k]
+            inside += data[k] * (labels[indices[k]] == own)
     for c in range(labels.size):
         inside -= resolution * total[c] * total[c]
     return inside
@@ -148,13 +148,12 @@ def _climb(graph: Graph, resolution: float, dice: int, community: np.ndarray) ->
 def _coarsen(
     graph: Graph, resolution: float, community: np.ndarray, dice: int
 ) -> tuple[np.ndarray, Graph, np.ndarray]:
-    """Return each node's part, the graph of parts, and the community of each part."""
+    """Return each node's part, the graph of parts, and the community of each part; ``community`` is renumbered."""
+    renumber(community)  # names below the number of parts, which is what kernels index by
     part, n_parts = refine(*graph, resolution, HEAT, community, dice)
     if n_parts == community.size:  # no two nodes are well connected: whole communities go on
         part = community.copy()
         n_parts = renumber(part)
     lifted = np.empty(n_parts, np.int32)
     lifted[part] = community
-    # Names of communities are below the number of nodes again, which is what kernels index by.
-    _, lifted = np.unique(lifted, return_inverse=True)
-    return part, aggregate(*graph, part, n_parts), lifted.astype(np.int32)
+    return part, aggregate(*graph, part, n_parts), lifted

@@ -45,11 +45,12 @@ def draw(parts, gains, n_open, heat, dice):
 @inner
 def weights_within(indptr, indices, data, community):
     """Return each node's weight to its own community."""
-    within = np.zeros(community.size)
+    within = np.empty(community.size)
     for v in range(community.size):
+        own, weight = community[v], 0.0
         for k in range(indptr[v], indptr[v + 1]):
-            if community[indices[k]] == community[v]:
-                within[v] += data[k]
+            weight += data[k] * (community[indices[k]] == own)
+        within[v] = weight
     return within
 
 
@@ -75,13 +76,13 @@ def refine(indptr, indices, data, strength, resolution, heat, community, dice):
         home, pull = whole[community[v]], resolution * strength[v]
         if not alone[v] or within[v] < pull * (home - strength[v]):
             continue
-        n_touched = 0
-        for k in range(indptr[v], indptr[v + 1]):
-            if community[indices[k]] == community[v]:
-                c = part[indices[k]]
-                touched[n_touched] = c
-                n_touched += weight[c] == 0
-                weight[c] += data[k]
+        n_touched, own = 0, community[v]
+        for k in range(indptr[v], indptr[v + 1]):  # without branches that can't be foretold
+            c = part[indices[k]]
+            inside = data[k] * (community[indices[k]] == own)
+            touched[n_touched] = c
+            n_touched += (weight[c] == 0) & (inside > 0)
+            weight[c] += inside
         n_open = 0
         for u in range(n_touched):
             c = touched[u]
@@ -112,18 +113,17 @@ def aggregate(indptr, indices, data, strength, part, n_parts):
     for v in range(n):
         nodes[place[part[v]]] = v
         place[part[v]] += 1
-    starts, columns = np.zeros(n_parts + 1, np.int64), np.empty(indices.size, np.int32)
+    starts, columns = np.zeros(n_parts + 1, np.int64), np.empty(indices.size + 1, np.int32)
     weights, weight, filled = np.empty(indices.size), np.zeros(n_parts), 0
     for c in range(n_parts):
         for t in range(first[c], first[c + 1]):
             v = nodes[t]
             for k in range(indptr[v], indptr[v + 1]):
                 other = part[indices[k]]
-                if other != c:
-                    if weight[other] == 0:
-                        columns[filled] = other
-                        filled += 1
-                    weight[other] += data[k]
+                columns[filled] = other
+                filled += (weight[other] == 0) & (other != c)
+                weight[other] += data[k]
+        weight[c] = 0
         for k in range(starts[c], filled):
             weights[k] = weight[columns[k]]
             weight[columns[k]] = 0
