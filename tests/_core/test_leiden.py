@@ -6,8 +6,8 @@ import scipy.sparse as sp
 from scipy.sparse.csgraph import connected_components
 
 from cellsigil._core._jit import threads
-from cellsigil._core._leiden import HEAT, _scaled, leiden
-from cellsigil._core._leiden_move import move_nodes
+from cellsigil._core._leiden import HEAT, _scaled, leiden, sweep
+from cellsigil._core._leiden_move import BLOCK, LARGE, move_nodes, shuffled
 from cellsigil._core._leiden_refine import aggregate, refine, renumber
 
 
@@ -195,3 +195,49 @@ def test_renumber_goes_by_appearance():
     labels = np.array([5, 2, 5, 0, 2, 1], np.int32)
     assert renumber(labels) == 4
     assert labels.tolist() == [0, 1, 0, 2, 1, 3]
+
+
+@pytest.mark.parametrize("n", [1, 2, 500, LARGE, LARGE + 1, LARGE + 5 * BLOCK])
+def test_shuffled_visits_everyone_once_in_another_order_per_dice(n):
+    orders = [shuffled(n, dice) for dice in (0, 1)]
+    for order in orders:
+        assert order.dtype == np.int32
+        np.testing.assert_array_equal(np.sort(order), np.arange(n))
+        if n > 2:
+            assert np.abs(order - np.arange(n)).mean() == pytest.approx(n / 3, rel=0.1)
+    assert n < 3 or (orders[0] != orders[1]).mean() > 0.99
+
+
+def test_large_graphs_find_their_communities_whatever_the_order_of_vertices():
+    rng = np.random.default_rng(0)
+    n, groups = LARGE + 808, 9
+    group = np.sort(rng.integers(groups, size=n))
+    rows = np.repeat(np.arange(n), 8)
+    starts, sizes = np.searchsorted(group, np.arange(groups)), np.bincount(group)
+    columns = starts[group[rows]] + (rng.random(rows.size) * sizes[group[rows]]).astype(int)
+    far = rng.random(rows.size) < 0.1
+    columns[far] = rng.integers(n, size=far.sum())
+    one_way = sp.csr_matrix((np.ones(rows.size), (rows, columns)), shape=(n, n))
+    graph = (one_way + one_way.T).tocsr()
+    graph.setdiag(0)
+    graph.eliminate_zeros()
+    reached = []
+    for order in (np.arange(n), rng.permutation(n)):
+        labels, quality = run(graph[order][:, order], seeds=[1])
+        assert len(np.unique(labels)) == groups
+        counts = np.zeros((groups, groups))
+        np.add.at(counts, (labels, group[order]), 1)
+        assert counts.max(axis=1).sum() > 0.99 * n
+        reached.append(quality)
+    assert reached[0] == pytest.approx(reached[1], abs=1e-3)
+
+
+def test_a_sweep_is_as_many_calls():
+    graph = random_graph(300, 0.06, 3, groups=8)
+    for n in (1, 3):
+        with threads(n):
+            found = sweep(graph, resolutions=[0.3, 1.0, 3.0], n_iterations=2, seeds=range(4))
+        for resolution, (labels, quality) in zip((0.3, 1.0, 3.0), found, strict=True):
+            want, reached = run(graph, resolution=resolution)
+            np.testing.assert_array_equal(labels, want)
+            assert quality == reached

@@ -153,6 +153,46 @@ def test_same_labels_for_a_seed_and_igraphs_generator_restored(real):
     assert real.obs["a"].tolist() == real.obs["c"].tolist()
 
 
+@pytest.mark.parametrize("flavor", ["cellsigil", "igraph", "leidenalg"])
+def test_several_resolutions_are_as_many_calls(flavor):
+    adata = blobs()
+    pp.neighbors(adata)
+    several = adata.copy()
+    asked = [0.05, 1, np.float32(2.5)]
+    tl.cluster(several, resolution=asked, rng=3, flavor=flavor)
+    names = ["leiden_0.05", "leiden_1", "leiden_2.5"]
+    assert list(several.obs) == names
+    for name, resolution in zip(names, asked, strict=True):
+        tl.cluster(adata, resolution=resolution, rng=3, flavor=flavor)
+        pd.testing.assert_series_equal(several.obs[name], adata.obs["leiden"], check_names=False)
+        assert several.uns[name] == adata.uns["leiden"]
+    assert several.uns[names[1]]["params"]["resolution"] == 1.0
+    assert "leiden" not in several.uns
+
+
+def test_several_resolutions_of_real_cells(real, tmp_path):
+    on = []
+    for n in (1, 3):
+        with threads(n):
+            tl.cluster(real, resolution=np.array([0.3, 1, 4]), key_added="sweep")
+        on.append(real.obs[["sweep_0.3", "sweep_1", "sweep_4"]].copy())
+    pd.testing.assert_frame_equal(*on)
+    tl.cluster(real, key_added="one")
+    assert real.obs["one"].tolist() == real.obs["sweep_1"].tolist()
+    assert real.uns["one"] == real.uns["sweep_1"]
+    slim = ad.AnnData(obs=real.obs[["sweep_0.3", "sweep_4"]], uns={"s": real.uns["sweep_0.3"]})
+    slim.write_h5ad(tmp_path / "a.h5ad")
+    tl.cluster(real, resolution=(2,), key_added="one")  # a sequence of one is a sequence
+    assert "one_2" in real.obs
+
+
+def test_several_resolutions_without_an_edge():
+    adata = graph_of(np.zeros((3, 3)))
+    tl.cluster(adata, resolution=[0.5, 1])
+    assert adata.obs["leiden_0.5"].tolist() == adata.obs["leiden_1"].tolist() == ["0", "1", "2"]
+    assert np.isnan(adata.uns["leiden_1"]["modularity"])
+
+
 def test_higher_resolution_more_clusters(real):
     n = []
     for resolution in (0.2, 1, 3):
@@ -213,6 +253,10 @@ def test_three_cells_lone_cells_and_directed_graphs(tmp_path):
     ("sentence", "arguments"),
     [
         *((f"resolution={r}: a number above 0", {"resolution": r}) for r in (0, -1.0, np.nan, np.inf)),
+        ("resolution=0: a number above 0", {"resolution": [1, 0]}),
+        ("resolution='1': a number above 0", {"resolution": "1"}),
+        ("resolution=\\[\\]: at least one", {"resolution": []}),
+        ("would both be obs\\['leiden_1'\\]", {"resolution": [1, 2, 1.0000001]}),
         ("n_iterations=0: a whole number", {"n_iterations": 0}),
         ("Did you mean 'leidenalg'", {"flavor": "leiden"}),
         ("pass a whole number", {"rng": 1.5}),

@@ -51,21 +51,8 @@ def clip(step):
 
 @kernel
 def move_vertices(
-    indptr,
-    indices,
-    rate,
-    widest,
-    here,
-    there,
-    attract,
-    repel,
-    pace,
-    epoch,
-    seed,
-    phase,
-    start,
-    stop,
-):
+    indptr, indices, rate, widest, here, there, attract, repel, pace, epoch, seed, phase, start, stop
+):  # fmt: skip
     """Move vertices phase + 4t of one epoch from ``here`` to ``there``; none has above ``widest`` edges.
 
     Edge k acts in ``rate[k]`` of the epochs. umap moves both ends of an edge, and every edge is stored

@@ -67,21 +67,34 @@ def leiden(
     ``n_iterations`` rounds, or with -1 goes on until nothing changes; the best of several runs then goes
     on for as many rounds again. Without any weight every vertex stays alone, and the modularity is NaN.
     """
+    return sweep(graph, resolutions=[resolution], n_iterations=n_iterations, seeds=seeds)[0]
+
+
+def sweep(
+    graph: sp.csr_matrix, *, resolutions: Sequence[float], n_iterations: int, seeds: Sequence[int]
+) -> list[tuple[np.ndarray, float]]:
+    """Return what `leiden` does at each of the resolutions; all runs go in parallel."""
     n = graph.shape[0]
     level, within = _scaled(graph)
     if not level[3].any():
-        return np.arange(n, dtype=np.int32), float("nan")
+        return [(np.arange(n, dtype=np.int32), float("nan")) for _ in resolutions]
 
-    def run(seed: int) -> np.ndarray:
+    def run(task: tuple[float, int]) -> np.ndarray:
+        resolution, seed = task
         return _rounds(level, resolution, n_iterations, seed)
 
-    runs = list(in_threads(run, seeds))
-    best = runs[0]
-    if len(runs) > 1:
-        reached = [modularity(*level, within, resolution, labels) for labels in runs]
-        best = runs[int(np.argmax(reached))]
-        best = _rounds(level, resolution, n_iterations, scramble(seeds[0]), best)
-    return best, float(modularity(*level, within, 1.0, best))
+    def finish(task: tuple[float, list[np.ndarray]]) -> tuple[np.ndarray, float]:
+        resolution, runs = task
+        best = runs[0]
+        if len(runs) > 1:
+            reached = [modularity(*level, within, resolution, labels) for labels in runs]
+            best = runs[int(np.argmax(reached))]
+            best = _rounds(level, resolution, n_iterations, scramble(seeds[0]), best)
+        return best, float(modularity(*level, within, 1.0, best))
+
+    found = list(in_threads(run, [(r, seed) for r in resolutions for seed in seeds]))
+    by_resolution = [found[k : k + len(seeds)] for k in range(0, len(found), len(seeds))]
+    return list(in_threads(finish, zip(resolutions, by_resolution, strict=True)))
 
 
 def _scaled(graph: sp.csr_matrix) -> tuple[Graph, float]:

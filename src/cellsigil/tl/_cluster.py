@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import numbers
 import random
+from collections.abc import Sequence
 from typing import Any, Literal
 
 import numpy as np
@@ -13,7 +14,7 @@ import scipy.sparse as sp
 from anndata import AnnData
 
 from cellsigil import _keys
-from cellsigil._core._leiden import leiden
+from cellsigil._core._leiden import sweep
 from cellsigil._core._seed import seed_of
 from cellsigil._files import check_key
 from cellsigil._matrix import suggest
@@ -26,11 +27,13 @@ log = logging.getLogger(__name__)
 RUNS = 4
 FLAVORS = ("cellsigil", "igraph", "leidenalg")
 
+Found = tuple[np.ndarray, float]  # labels, and their modularity at resolution 1
+
 
 def cluster(
     adata: AnnData,
     *,
-    resolution: float = 1.0,
+    resolution: float | Sequence[float] = 1.0,
     flavor: Literal["cellsigil", "igraph", "leidenalg"] = "cellsigil",
     n_iterations: int = 2,
     rng: int | np.random.Generator = 0,
@@ -44,7 +47,8 @@ def cluster(
     adata
         Cells with a graph from `cellsigil.pp.neighbors` or ``scanpy.pp.neighbors``.
     resolution
-        Above 0; larger gives more clusters.
+        Above 0; larger gives more clusters. Of several, ``[0.5, 1, 2]``, each has its own column, named after
+        it, with the labels that a call of its own would give; the graph is read once, the runs go in parallel.
     flavor
         "cellsigil": our kernel, the best of four runs in parallel, same bits on any number of threads, every
         cluster connected; "igraph" (the best of four runs) or "leidenalg" (one run, slower): the same
@@ -54,7 +58,7 @@ def cluster(
     rng
         Seed or generator.
     key_added
-        Name of the column in ``obs``.
+        Name of the column in ``obs``; of several resolutions, what stands before "_0.5", "_1", "_2".
     neighbors_key
         Entry of ``uns`` that says where the graph lies (scanpy's ``key_added``).
 
@@ -71,14 +75,14 @@ def cluster(
         Categorical "0", "1", ...: largest cluster first, ties by the first cell.
     ``uns[key_added]``
         ``params`` (resolution, random_state, n_iterations, flavor) and ``modularity``.
+    ``obs[f"{key_added}_{r:g}"]``, ``uns[f"{key_added}_{r:g}"]``
+        The same for each resolution r, where there are several.
 
     References
     ----------
     Traag, Waltman and van Eck 2019, Sci Rep 9:5233.
     """
-    if not isinstance(resolution, numbers.Real) or not 0 < resolution < np.inf:
-        msg = f"resolution={resolution!r}: a number above 0 is needed; 1 is usual, larger gives more clusters."
-        raise ValueError(msg)
+    resolutions = _named(resolution, key_added)
     if flavor not in FLAVORS:
         msg = f"flavor={flavor!r} is not known. {suggest(flavor, FLAVORS)}"
         raise ValueError(msg)
@@ -88,29 +92,50 @@ def cluster(
     check_key(key_added)
     seed = seed_of(rng)
     graph = read_graph(adata, neighbors_key)[0]
-    labels, modularity = np.arange(adata.n_obs), float("nan")
+    values = list(resolutions.values())
+    found = [(np.arange(adata.n_obs), float("nan"))] * len(values)
     if graph.nnz:  # without an edge every cell stays alone
         run = {"cellsigil": _ours, "igraph": _igraph, "leidenalg": _leidenalg}[flavor]
-        labels, modularity = run(graph, float(resolution), int(n_iterations), seed)
-    labels = _by_size(labels)
-    n_clusters = int(labels.max(initial=-1)) + 1
-    adata.obs[key_added] = pd.Categorical.from_codes(
-        labels, categories=[str(c) for c in range(n_clusters)]
-    )
-    params = {"resolution": float(resolution), "random_state": seed}
-    params |= {"n_iterations": int(n_iterations), "flavor": flavor}
-    adata.uns[key_added] = {"params": params, "modularity": modularity}
-    log.info(
-        "cluster: %d cells, %d edges -> %d clusters, modularity %.4f",
-        adata.n_obs, graph.nnz // 2, n_clusters, modularity,
-    )  # fmt: skip
+        found = run(graph, values, int(n_iterations), seed)
+    for (key, value), (labels, modularity) in zip(resolutions.items(), found, strict=True):
+        codes = _by_size(labels)
+        n_clusters = int(codes.max(initial=-1)) + 1
+        names = [str(c) for c in range(n_clusters)]
+        adata.obs[key] = pd.Categorical.from_codes(codes, categories=names)
+        params = {"resolution": value, "random_state": seed}
+        params |= {"n_iterations": int(n_iterations), "flavor": flavor}
+        adata.uns[key] = {"params": params, "modularity": modularity}
+        log.info(
+            "cluster: %d cells, %d edges, resolution %g -> %d clusters, modularity %.4f",
+            adata.n_obs, graph.nnz // 2, value, n_clusters, modularity,
+        )  # fmt: skip
 
 
-def _ours(
-    graph: sp.csr_matrix, resolution: float, rounds: int, seed: int
-) -> tuple[np.ndarray, float]:
+def _named(resolution: float | Sequence[float], key_added: str) -> dict[str, float]:
+    """Return the resolutions by the column that each one gets."""
+    several = isinstance(resolution, Sequence | np.ndarray) and not isinstance(resolution, str)
+    values: list[Any] = list(resolution) if several else [resolution]  # type: ignore[arg-type]
+    for value in values:
+        if not isinstance(value, numbers.Real) or not 0 < float(value) < np.inf:
+            msg = f"resolution={value!r}: a number above 0 is needed; 1 is usual, larger gives more clusters."
+            raise ValueError(msg)
+    if not values:
+        msg = "resolution=[]: at least one number above 0 is needed; 1 is usual."
+        raise ValueError(msg)
+    keys = [f"{key_added}_{value:g}" if several else key_added for value in values]
+    for k, key in enumerate(keys):
+        if key in keys[:k]:
+            msg = (
+                f"resolution={values[keys.index(key)]!r} and {values[k]!r} would both be obs[{key!r}]. "
+                f"Leave one out, or call twice with another key_added=."
+            )
+            raise ValueError(msg)
+    return dict(zip(keys, map(float, values), strict=True))
+
+
+def _ours(graph: sp.csr_matrix, resolutions: list[float], rounds: int, seed: int) -> list[Found]:
     seeds = [(RUNS * seed + run) % 2**32 for run in range(RUNS)]
-    return leiden(graph, resolution=resolution, n_iterations=rounds, seeds=seeds)
+    return sweep(graph, resolutions=resolutions, n_iterations=rounds, seeds=seeds)
 
 
 def _edges(graph: sp.csr_matrix) -> tuple[np.ndarray, np.ndarray]:
@@ -121,49 +146,55 @@ def _edges(graph: sp.csr_matrix) -> tuple[np.ndarray, np.ndarray]:
     return np.stack([rows, upper.indices], axis=1).astype(np.int64), upper.data
 
 
-def _igraph(
-    matrix: sp.csr_matrix, resolution: float, rounds: int, seed: int
-) -> tuple[np.ndarray, float]:
+def _igraph(matrix: sp.csr_matrix, resolutions: list[float], rounds: int, seed: int) -> list[Found]:
     import igraph
-
-    n = matrix.shape[0]
-    edges, weights = _edges(matrix)
-    graph = igraph.Graph(n=n, edges=edges)
-    graph.es["weight"] = weights.tolist()
-    best, reached = [0] * n, -np.inf
-    try:
-        igraph.set_random_number_generator(random.Random(seed))
-        for _ in range(RUNS):
-            part = graph.community_leiden(
-                objective_function="modularity", weights="weight",
-                resolution=resolution, n_iterations=rounds,
-            ).membership  # fmt: skip
-            quality = graph.modularity(part, weights="weight", resolution=resolution)
-            if quality > reached:
-                best, reached = part, quality
-    finally:
-        igraph.set_random_number_generator(random)  # what python-igraph starts with
-    return np.asarray(best), _modularity(graph, best, weights)
-
-
-def _leidenalg(
-    matrix: sp.csr_matrix, resolution: float, rounds: int, seed: int
-) -> tuple[np.ndarray, float]:
-    import igraph
-    import leidenalg
 
     edges, weights = _edges(matrix)
     graph = igraph.Graph(n=matrix.shape[0], edges=edges)
-    part = leidenalg.find_partition(
-        graph, leidenalg.RBConfigurationVertexPartition, weights=weights.tolist(),
-        resolution_parameter=resolution, n_iterations=rounds, seed=seed % 2**31,
-    )  # fmt: skip
-    return np.asarray(part.membership), _modularity(graph, part.membership, weights)
+    graph.es["weight"] = weights.tolist()
+    try:
+        return [_best_igraph(graph, resolution, rounds, seed) for resolution in resolutions]
+    finally:
+        igraph.set_random_number_generator(random)  # what python-igraph starts with
 
 
-def _modularity(graph: Any, membership: list[int], weights: np.ndarray) -> float:
+def _best_igraph(graph: Any, resolution: float, rounds: int, seed: int) -> Found:
+    import igraph
+
+    igraph.set_random_number_generator(random.Random(seed))
+    best, reached = [0] * graph.vcount(), -np.inf
+    for _ in range(RUNS):
+        part = graph.community_leiden(
+            objective_function="modularity", weights="weight",
+            resolution=resolution, n_iterations=rounds,
+        ).membership  # fmt: skip
+        quality = graph.modularity(part, weights="weight", resolution=resolution)
+        if quality > reached:
+            best, reached = part, quality
+    return np.asarray(best), _modularity(graph, best, graph.es["weight"])
+
+
+def _leidenalg(
+    matrix: sp.csr_matrix, resolutions: list[float], rounds: int, seed: int
+) -> list[Found]:
+    import igraph
+    import leidenalg
+
+    edges, data = _edges(matrix)
+    graph, weights = igraph.Graph(n=matrix.shape[0], edges=edges), data.tolist()
+    found = []
+    for resolution in resolutions:
+        part = leidenalg.find_partition(
+            graph, leidenalg.RBConfigurationVertexPartition, weights=weights,
+            resolution_parameter=resolution, n_iterations=rounds, seed=seed % 2**31,
+        ).membership  # fmt: skip
+        found.append((np.asarray(part), _modularity(graph, part, weights)))
+    return found
+
+
+def _modularity(graph: Any, membership: list[int], weights: list[float]) -> float:
     """Weighted modularity at resolution 1, so that runs can be compared."""
-    return float(graph.modularity(membership, weights=weights.tolist()))
+    return float(graph.modularity(membership, weights=weights))
 
 
 def _by_size(labels: np.ndarray) -> np.ndarray:
