@@ -69,10 +69,7 @@ def test_the_tables_reach_from_touching_to_far_apart():
                 assert _layout.pull(attract, dx, dy) == pytest.approx(want, rel=2e-3)
                 want = 2 * b / ((0.001 + d * d) * (1 + a * d ** (2 * b)))
                 assert _layout.pull(repel, dx, dy) == pytest.approx(want, rel=2e-3)
-        for table in (
-            attract,
-            repel,
-        ):  # beyond the tables: finite, and never more than at their ends
+        for table in (attract, repel):  # beyond its ends: finite, and no more than there
             assert 0 < _layout.pull(table, 0.0, 0.0) <= table[0]
             assert 0 < _layout.pull(table, 1e9, 1e9) <= table[-2]
 
