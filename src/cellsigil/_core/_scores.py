@@ -11,15 +11,6 @@ SPREAD = 2654435761  # Knuth's multiplier, 2**32 / golden ratio
 
 
 @kernel
-def add_fixed(data, indices, center, power, scale, sums):
-    """Add round((x - center[j])**power * scale) to ``sums[j]``: integers, so any order gives the same bits."""
-    for k in range(data.size):
-        j = indices[k]
-        x = np.float64(data[k]) - center[j]
-        sums[j] += np.int64(np.rint((x * x if power == 2 else x) * scale))
-
-
-@kernel
 def add_columns(data, indices, sums):
     """Add every value to ``sums[j]`` in the order of storage, in float64."""
     for k in range(data.size):

@@ -10,11 +10,11 @@ import pandas as pd
 import scipy.sparse as sp
 
 from cellsigil import _keys
-from cellsigil._core._fixed import scale_for
-from cellsigil._core._scores import add_columns, add_fixed, project_dense, project_rows
+from cellsigil._core._scores import add_columns, project_dense, project_rows
 from cellsigil._core._seed import seed_of
 from cellsigil._files import check_key, hdf5_names
 from cellsigil._matrix import Block, Rows, read_log, read_matrix, suggest
+from cellsigil._moments import gene_moments
 from cellsigil._signature import SignatureSet
 from cellsigil.tl._groups import read_genes
 from cellsigil.tl._signatures import coverage, index_sets, read_signatures, warn_few
@@ -165,7 +165,8 @@ def gene_statistics(
         return Genes(own, np.zeros(own.size), np.ones(own.size), present)
     if how.statistics == "in_order":  # float64 sums in the order of storage: scanpy's own bits
         return Genes(own, _sums_in_order(rows) / rows.shape[0], np.ones(own.size), present)
-    return Genes(own, *exact_moments(rows), present)
+    moments = gene_moments(rows)
+    return Genes(own, moments.mean[0], np.sqrt(moments.var[0]), present)
 
 
 def _sums_in_order(rows: Rows) -> np.ndarray:
@@ -180,25 +181,6 @@ def _sums_in_order(rows: Rows) -> np.ndarray:
 
     total = rows.reduce(lambda block, _: block, add)
     return total if isinstance(total, np.ndarray) else add(np.zeros(rows.shape[1]), total)
-
-
-def exact_moments(rows: Rows) -> tuple[np.ndarray, np.ndarray]:
-    """Return mean and sd (ddof 1) of every column; the order of the rows cannot change a bit."""
-    n, n_genes = rows.shape
-    largest = rows.reduce(lambda b, _: float(np.abs(b.data).max(initial=0.0)), max) or 0.0
-
-    def total(center: np.ndarray, power: int, scale: float) -> np.ndarray:
-        def part(block: Block, _: int) -> np.ndarray:
-            sums = np.zeros(n_genes, np.int64)
-            add_fixed(block.data, block.indices, center, power, scale, sums)
-            return sums
-
-        return rows.reduce(part, np.add) / scale
-
-    mean = total(np.zeros(n_genes), 1, scale_for(largest, n)) / max(n, 1)
-    squares = total(mean, 2, scale_for(4 * largest**2, n))
-    squares += (n - rows.column_counts()) * mean**2
-    return mean, np.sqrt(squares / max(n - 1, 1))
 
 
 def _onto(weights: sp.csr_matrix, names: np.ndarray, genes: pd.Index) -> sp.csr_matrix:
