@@ -264,20 +264,6 @@ def read_log(adata: Any, layer: str | None = None) -> Rows:
     return rows
 
 
-def read_again(adata: Any, layer: str | None = None) -> Rows:
-    """Read a matrix whose values were checked when statistics of it were made, for sums over stored entries.
-
-    Only its structure is checked anew (one in memory: a tenth of the time), so entries may be unsorted, double or 0.
-    """
-    check_adata(adata)
-    matrix = adata.X if layer is None else adata.layers[layer]
-    if matrix is None or _is_dask(matrix) or _is_on_disk(matrix):
-        return read_log(adata, layer)
-    name = "X" if layer is None else f"layers[{layer!r}]"
-    block = to_block(matrix, name)
-    return Rows((block.n_rows, block.n_cols), block.data.dtype, name, "finite", block)
-
-
 def _of_raw(adata: Any) -> str:
     """Return a sentence on what ``.raw``, which no function of ours reads, holds that would help."""
     if getattr(adata, "raw", None) is None:

@@ -9,7 +9,7 @@ import numpy as np
 
 from cellsigil._core._fixed import scale_for
 from cellsigil._core._scores import add_groups
-from cellsigil._matrix import read_again, read_log
+from cellsigil._matrix import read_log
 from cellsigil.tl._groups import read_groups
 from cellsigil.tl._score_cells import apply
 from cellsigil.tl._signatures import IndexedSet
@@ -48,18 +48,11 @@ def inflations(adata: Any, stats: GroupStats, indexed: list[IndexedSet]) -> np.n
             column[where[kept]] = shares[kept] / sd[where[kept]] / max(norm, 1e-300)
         columns.append(column)
     plan = Plan(to_weights(columns), np.zeros(len(indexed)))
-    scores = _scores(adata, stats.layer, plan)
+    rows = read_log(adata, stats.layer)
+    scores = np.concatenate(list(rows.map(lambda block, _: apply(plan, block))))
     variance = _group_variances(scores, codes, len(stats.groups))
     pooled = np.nansum(variance * free[:, None], axis=0) / max(free.sum(), 1)
     return np.maximum(pooled, 1.0)
-
-
-def _scores(adata: Any, layer: str | None, plan: Plan) -> np.ndarray:
-    """Return the plan's scores; values that changed since the statistics are looked at in full."""
-    scores = np.concatenate(list(read_again(adata, layer).map(lambda block, _: apply(plan, block))))
-    if not np.isfinite(scores).all():
-        read_log(adata, layer)  # says where
-    return scores
 
 
 def _group_variances(scores: np.ndarray, codes: np.ndarray, n_groups: int) -> np.ndarray:
