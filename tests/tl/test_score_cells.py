@@ -180,6 +180,31 @@ def test_same_bits_on_any_number_of_threads_and_order_of_cells(method):
     assert (turned.obsm["score_signatures"].to_numpy() == held.to_numpy()[order]).all()
 
 
+@pytest.mark.parametrize("method", ALL)
+def test_same_bits_in_chunks_that_are_not_in_memory(method):
+    da = pytest.importorskip("dask.array")
+    adata = make(700, 300)
+    score_cells(adata, SIGNED, method=method)
+    lazy = adata.copy()
+    pieces = [da.from_array(adata.X[start : start + 150]) for start in range(0, 700, 150)]
+    lazy.X = da.concatenate(pieces)
+    score_cells(lazy, SIGNED, method=method)
+    key = "score_signatures"
+    assert (lazy.obsm[key].to_numpy() == adata.obsm[key].to_numpy()).all()
+
+
+def test_many_weights_give_what_few_at_a_time_give():
+    """From a fifth of all weights on, the product is of dense weights."""
+    adata = make(200, 400)
+    sets = {f"s{i}": [f"g{j}" for j in range(i, 400, 4)] for i in range(4)}
+    score_cells(adata, sets, method="mean")
+    together = adata.obsm["score_signatures"].copy()
+    for name, genes in sets.items():
+        few = {name: genes, **{f"g{j}": [f"g{j}", "g0", "g1"] for j in range(2, 40)}}
+        score_cells(adata, few, method="mean")
+        assert (adata.obsm["score_signatures"][name] == together[name]).all()
+
+
 @pytest.mark.parametrize("method", ["ans", "ucell", "aucell", "zmean", "mean"])
 def test_order_of_genes_moves_nothing(method):
     adata = make()
