@@ -98,6 +98,7 @@ def test_same_bits_in_any_order_in_any_pieces_and_on_any_number_of_threads(monke
         one = gene_moments(as_rows(sp.csr_matrix(x)), label, 3, np.expm1)
     order = np.random.default_rng(1).permutation(2600)
     monkeypatch.setattr(_moments, "PIECE", 17)
+    monkeypatch.setattr(_moments, "STEP", 5)
     with threads(2):
         two = gene_moments(as_rows(sp.csr_matrix(x[order])), label[order], 3, np.expm1)
     for a, b in zip(one, two):

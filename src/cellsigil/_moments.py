@@ -12,6 +12,7 @@ from cellsigil._core._moments_genes import gene_most, split_sums, sums_above, wh
 from cellsigil._matrix import Rows
 
 PIECE = 1024  # rows whose sums float64 holds exactly, before they go to integers
+STEP = 128  # rows that are transformed at a time: 2 MB of values, not 16
 Transform = Callable[[np.ndarray], np.ndarray]
 
 
@@ -65,13 +66,16 @@ def gene_moments(
         total = np.zeros((n_batches, n_genes, 4), np.int64)
         sums = np.zeros(total.shape)
         for start in range(0, block.n_rows, PIECE):
-            piece = block.rows(start, min(start + PIECE, block.n_rows))
-            batch = label[first + start :][: piece.n_rows]
-            split_sums(
-                values(piece, batch), piece.indices, piece.indptr, batch, scale, unit, sums,
-                0, piece.n_rows,
-            )  # fmt: skip
-            for b in np.unique(batch[batch >= 0]):
+            stop = min(start + PIECE, block.n_rows)
+            for begin in range(start, stop, STEP):
+                piece = block.rows(begin, min(begin + STEP, stop))
+                batch = label[first + begin :][: piece.n_rows]
+                split_sums(
+                    values(piece, batch), piece.indices, piece.indptr, batch, scale, unit, sums,
+                    0, piece.n_rows,
+                )  # fmt: skip
+            batches = label[first + start : first + stop]
+            for b in np.unique(batches[batches >= 0]):
                 total[b] += (sums[b] * per_unit).astype(np.int64)
                 sums[b] = 0.0
         return total

@@ -21,8 +21,10 @@ def by_dispersion(
     """Rank by variance / mean, normalised within bins of the mean."""
 
     def linear(x: np.ndarray) -> np.ndarray:
-        scale = 1.0 if base is None else np.log(base)
-        return np.expm1(np.multiply(x, scale, dtype=np.float64))
+        x = x.astype(np.float64)
+        if base is not None:
+            x *= np.log(base)
+        return np.expm1(x, out=x)
 
     transform = linear if flavor == "seurat" else None
     moments = gene_moments(rows, label, n_batches, transform)
