@@ -9,7 +9,9 @@ import pytest
 import scipy.sparse as sp
 
 from cellsigil import pp
+from cellsigil._core import _gram, _krylov
 from cellsigil._core._jit import threads
+from cellsigil.pp import _pca
 
 
 def naive(x: np.ndarray, n: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -259,3 +261,64 @@ def test_a_backed_file_is_read_and_left_as_it_is(counts, tmp_path):
             refused(backed)
     backed.file.close()
     assert (tmp_path / "a.h5ad").read_bytes() == before
+
+
+def graded(n_cells: int, n_genes: int) -> np.ndarray:
+    """Return expression with components of falling variance, many zeros, and genes of every frequency."""
+    draw = np.random.default_rng(3)
+    programmes = draw.normal(size=(n_cells, 12)) * 0.8 ** np.arange(12)
+    depth = draw.normal(-1, 2, n_genes)
+    x = np.exp(programmes @ draw.normal(size=(12, n_genes)) * 0.6 + depth)
+    return np.log1p(draw.poisson(x)).astype(np.float32)
+
+
+def test_common_and_rare_genes_in_every_block_size(monkeypatch):
+    x = graded(700, 90)
+    adata = ad.AnnData(sp.csr_matrix(x))
+    for rows, common in ((1024, 0.3), (64, 0.3), (50, 2.0), (300, -1.0)):  # -1: all dense; 2: none
+        monkeypatch.setattr(_gram, "ROWS", rows)
+        monkeypatch.setattr(_gram, "COMMON", common)
+        monkeypatch.setattr(_gram, "STRIPE", 16)
+        pp.pca(adata, n_comps=10, mask_var=None)
+        scores, _, variance = naive(x, 10)
+        np.testing.assert_allclose(adata.uns["pca"]["variance"], variance, rtol=1e-10)
+        np.testing.assert_allclose(adata.obsm["X_pca"], scores, rtol=1e-5, atol=1e-5)
+
+
+def test_more_genes_and_cells_than_a_gram_matrix_takes(monkeypatch, container):
+    x = graded(500, 400)
+    adata = ad.AnnData(container(sp.csr_matrix(x)))
+    monkeypatch.setattr(_pca, "LARGEST_GRAM", 300)
+    for room in (1 << 25, 1):  # a large basis, and one that is full at once
+        monkeypatch.setattr(_krylov, "ROOM", room)
+        pp.pca(adata, n_comps=9, mask_var=None)
+        scores, loadings, variance = naive(x, 9)
+        np.testing.assert_allclose(adata.uns["pca"]["variance"], variance, rtol=1e-10)
+        total = x.astype(np.float64).var(axis=0, ddof=1).sum()
+        np.testing.assert_allclose(adata.uns["pca"]["variance_ratio"], variance / total, rtol=1e-10)
+        cosine = np.linalg.svd(adata.varm["PCs"].T @ loadings)[1].min()
+        assert cosine > 1 - 1e-9
+        np.testing.assert_allclose(adata.obsm["X_pca"], scores, atol=1e-3)
+
+
+def test_without_a_gram_matrix_the_bits_do_not_depend_on_threads_either(monkeypatch):
+    monkeypatch.setattr(_pca, "LARGEST_GRAM", 100)
+    found = []
+    for n in (1, 2):
+        adata = ad.AnnData(sp.csr_matrix(graded(2500, 150)))
+        with threads(n):
+            pp.pca(adata, n_comps=5, mask_var=None)
+        found.append(adata.obsm["X_pca"].tobytes() + adata.varm["PCs"].tobytes())
+    assert found[0] == found[1]
+
+
+def test_without_a_gram_matrix_it_says_what_is_wrong(monkeypatch, counts):
+    monkeypatch.setattr(_pca, "LARGEST_GRAM", 10)
+    with pytest.raises(ValueError, match="All cells are the same in the 30 chosen genes"):
+        pp.pca(ad.AnnData(np.full((20, 30), 0.7, np.float32)), n_comps=2, mask_var=None)
+    with pytest.warns(UserWarning, match="it looks like counts"):
+        pp.pca(ad.AnnData(counts), n_comps=2, mask_var=None)
+    monkeypatch.setattr(_krylov, "MOST_PRODUCTS", 2)
+    noise = np.random.default_rng(0).normal(size=(400, 300)) + 0.5
+    with pytest.warns(UserWarning, match="have not converged"):
+        pp.pca(ad.AnnData(noise), n_comps=5, mask_var=None)

@@ -31,7 +31,9 @@ STEPS, SEEN_PER_LIST = 8, 64  # of k-means, on a sample
 SAMPLE = (
     512  # cells whose true neighbours are sought, to choose the probes and to measure the recall
 )
-MISSED = 0.06  # share of true neighbours outside the probed lists before refinement, to begin with
+MISSED = (
+    3.0  # true neighbours outside the probed lists, for each that may be missed after refinement
+)
 ROUNDS, REVERSE = 2, 14  # of refinement; how many cells that name a cell are asked for theirs
 SPARE = 6  # candidates beyond k: exact distances decide only among the last few
 
@@ -122,7 +124,11 @@ def _nearest_by_lists(
     farthest = squares[sample, -1:].copy()
     ranks = _ranks_of_lists(space, lists, sample, ids)
 
-    n_probed = 1 + int(np.quantile(ranks, 1 - MISSED, method="higher"))
+    missed = min(1.0, MISSED * (1 - promise))
+    n_probed = 1 + int(np.quantile(ranks, 1 - missed, method="higher"))
+    n_probed = min(
+        lists.start.size - 1, max(2, n_probed)
+    )  # of one list alone 2 % stay out of reach
     place = np.empty(n, np.int32)
     place[lists.order] = np.arange(n, dtype=np.int32)
     sets = [place[members] for members in twins(points)]

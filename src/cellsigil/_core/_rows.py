@@ -1,4 +1,4 @@
-"""Passes over canonical CSR rows: sums, largest values, tables, products with a dense matrix."""
+"""Passes over canonical CSR rows: sums, largest values, tables."""
 
 from __future__ import annotations
 
@@ -101,40 +101,3 @@ def look_up_rows(data, indptr, table, factor, out, where, beyond, n_beyond, star
                 beyond[n] = data[k] / factor[i]
                 n += 1
     n_beyond[0] = n
-
-
-@kernel
-def gram(data, indices, indptr, place, products, sums, start, stop):
-    """Add x x^T of rows start..stop to the upper triangle of ``products``, and x to ``sums``.
-
-    ``place[j]`` is the position of column j among the chosen ones, ascending, -1 where it is left
-    out. Costs the square of a row's chosen entries, not of the chosen columns.
-    """
-    columns = np.empty(sums.size, np.int64)
-    values = np.empty(sums.size, np.float64)
-    for i in range(start, stop):
-        n = 0
-        for k in range(indptr[i], indptr[i + 1]):
-            if place[indices[k]] >= 0:
-                columns[n] = place[indices[k]]
-                values[n] = data[k]
-                n += 1
-        for a in range(n):
-            sums[columns[a]] += values[a]
-            row = products[columns[a]]
-            for b in range(a, n):
-                row[columns[b]] += values[a] * values[b]
-
-
-@kernel
-def project_rows(data, indices, indptr, place, loadings, offset, out, start, stop):
-    """Write x @ loadings - offset for each row x, summed in float64."""
-    score = np.empty(offset.size, np.float64)
-    for i in range(start, stop):
-        score[:] = -offset
-        for k in range(indptr[i], indptr[i + 1]):
-            p = place[indices[k]]
-            if p >= 0:
-                for c in range(offset.size):
-                    score[c] += data[k] * loadings[p, c]
-        out[i] = score

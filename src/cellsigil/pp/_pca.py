@@ -10,7 +10,8 @@ import numpy as np
 from anndata import AnnData
 
 from cellsigil import _keys
-from cellsigil._core._rows import gram, project_rows
+from cellsigil._core._gram import add_gram, project_rows, room_for
+from cellsigil._core._krylov import MOST_PRODUCTS, largest_by_products
 from cellsigil._core._seed import seed_of
 from cellsigil._files import check_key
 from cellsigil._matrix import Block, Rows, read_matrix, read_tables, suggest
@@ -19,7 +20,6 @@ from cellsigil.pp._normalize import make_own
 log = logging.getLogger(__name__)
 
 LARGEST_GRAM = 20_000  # rows of the Gram matrix: 3.2 GB of float64
-DENSE = 0.3  # above this density BLAS beats the walk over stored entries
 
 
 def pca(
@@ -34,8 +34,9 @@ def pca(
     """Find the principal components of the chosen genes.
 
     Exact: the eigenvectors of the covariance matrix in float64, from one pass over the rows that
-    never makes the centred matrix. Signs are fixed: the loading that is largest in magnitude is
-    positive.
+    never makes the centred matrix. Above 20,000 genes and cells that matrix would be too large: it is
+    then only multiplied with, row block by row block, until the components' residuals are below 1e-7 of
+    their variance. Signs are fixed: the loading that is largest in magnitude is positive.
 
     Parameters
     ----------
@@ -55,7 +56,8 @@ def pca(
     Warns
     -----
     UserWarning
-        The matrix holds whole numbers only: it looks like counts.
+        The matrix holds whole numbers only: it looks like counts. Or, above 20,000 genes and cells,
+        the components have not converged.
 
     Raises
     ------
@@ -88,14 +90,9 @@ def pca(
             f"{max(most, 0)} components; a whole number from 1 to that is needed."
         )
         raise ValueError(msg)
-    if min(adata.n_obs, genes.size) > LARGEST_GRAM:
-        msg = (
-            f"PCA of {adata.n_obs} cells over {genes.size} genes would need a Gram matrix above "
-            f"{LARGEST_GRAM} rows. Choose genes first: cellsigil.pp.hvg(adata), then mask_var="
-            f"'highly_variable'."
-        )
-        raise ValueError(msg)
     decompose = _by_genes if genes.size <= adata.n_obs else _by_cells
+    if min(adata.n_obs, genes.size) > LARGEST_GRAM:
+        decompose = _by_products
     with threadpool_limits(1, user_api="blas"):  # the same bits on any number of threads
         mean, variance, loadings, total = decompose(rows, genes, int(n_comps))
     largest = np.abs(loadings).argmax(axis=0)
@@ -147,7 +144,7 @@ def _chosen(adata: AnnData, mask_var: str | None) -> np.ndarray:
 
 def _places(rows: Rows, genes: np.ndarray) -> np.ndarray:
     """Return the position of each gene among the chosen ones, -1 where it was not."""
-    place = np.full(rows.shape[1], -1, np.int64)
+    place = np.full(rows.shape[1], -1, np.int32)
     place[genes] = np.arange(genes.size)
     return place
 
@@ -158,25 +155,33 @@ def _by_genes(
     """Return gene means, variances and loadings of the components, and the total variance."""
     place = _places(rows, genes)
 
+    def fresh() -> tuple[np.ndarray, np.ndarray]:
+        return np.zeros((genes.size, genes.size)), np.zeros(genes.size)
+
     def partial(block: Block, _: int) -> tuple[np.ndarray, np.ndarray, bool]:
-        products = np.zeros((genes.size, genes.size))
-        sums = np.zeros(genes.size)
-        if block.data.size > DENSE * block.n_rows * block.n_cols:
-            x = block.to_scipy()[:, genes].toarray().astype(np.float64)
-            products, sums = x.T @ x, x.sum(axis=0)
-        else:
-            gram(block.data, block.indices, block.indptr, place, products, sums, 0, block.n_rows)
+        products, sums = fresh()
+        room = room_for(genes.size)
+        add_gram(block.data, block.indices, block.indptr, place, room, products, sums)
         return products, sums, _all_whole(block)
 
     def add(a: tuple, b: tuple) -> tuple:
         return a[0] + b[0], a[1] + b[1], a[2] and b[2]
 
-    products, sums, whole = rows.reduce(partial, add)
+    if rows.is_dask:
+        products, sums, whole = rows.reduce(partial, add)
+    else:  # one matrix for all blocks, threads within a block
+        (products, sums), whole, room = fresh(), True, room_for(genes.size)
+        for block in rows.map(lambda block, _: block):
+            add_gram(block.data, block.indices, block.indptr, place, room, products, sums)
+            whole = whole and _all_whole(block)
     _warn_of_counts(rows, whole)
     mean = sums / rows.shape[0]
     # E[xx'] - mean mean' cancels (mean / sd)**2 * 2**-52 of a gene's variance: 1e-12 at the worst on a
     # log scale, where no mean is above 10 and variable genes' sd is above .1.
-    covariance = (products - rows.shape[0] * np.outer(mean, mean)) / (rows.shape[0] - 1)
+    covariance = products
+    for j in range(genes.size):  # in place: 32 MB for 2,000 genes
+        covariance[j] -= rows.shape[0] * mean[j] * mean
+    covariance /= rows.shape[0] - 1
     total = _total(covariance, genes.size)
     values, vectors = _largest_eigen(covariance, n_comps)
     return mean, values, vectors, total
@@ -190,20 +195,66 @@ def _by_cells(
     _warn_of_counts(rows, _all_whole(block))
     x = block.to_scipy()[:, genes].astype(np.float64)
     mean = np.asarray(x.mean(axis=0)).ravel()
-    products = (x @ x.T).toarray()
+    by_gene, products = x.T.tocsr(), np.zeros((rows.shape[0],) * 2)
+    cells = np.arange(rows.shape[0], dtype=np.int32)
+    add_gram(
+        by_gene.data, by_gene.indices.astype(np.int32), by_gene.indptr.astype(np.int64), cells,
+        room_for(cells.size), products, np.zeros(cells.size),
+    )  # fmt: skip
     along = x @ mean
     products += mean @ mean - along[:, None] - along[None, :]
     products /= rows.shape[0] - 1
     total = _total(products, genes.size)
-    values, vectors = _largest_eigen(products.T, n_comps)
+    values, vectors = _largest_eigen(products, n_comps)
     length = np.sqrt(values * (rows.shape[0] - 1))
     length[values <= 1e-12 * total] = np.inf  # a direction without variance has no loadings
     loadings = (x.T @ vectors - np.outer(mean, vectors.sum(axis=0))) / length
     return mean, values, loadings, total
 
 
+def _by_products(
+    rows: Rows, genes: np.ndarray, n_comps: int
+) -> tuple[np.ndarray, np.ndarray, np.ndarray, float]:
+    """Do as `_by_genes` without a Gram matrix: by products with some vectors at a time."""
+
+    def moments(block: Block, _: int) -> tuple[np.ndarray, bool]:
+        x = block.to_scipy()[:, genes].astype(np.float64)
+        return np.asarray(x.sum(axis=0)).ravel(), _all_whole(block)
+
+    def squares(block: Block, _: int) -> float:  # a stored x has (x - m)^2, all others m^2
+        x = block.to_scipy()[:, genes]
+        return float((x.data * (x.data - 2.0 * mean[x.indices])).sum())
+
+    def multiply(vectors: np.ndarray) -> np.ndarray:
+        def products(block: Block, _: int) -> tuple[np.ndarray, np.ndarray]:
+            x = block.to_scipy()[:, genes].astype(np.float64)
+            scores = x @ vectors - mean @ vectors
+            return x.T @ scores, scores.sum(axis=0)
+
+        along, sums = rows.reduce(products, lambda a, b: (a[0] + b[0], a[1] + b[1]))
+        return (along - np.outer(mean, sums)) / (rows.shape[0] - 1)
+
+    sums, whole = rows.reduce(moments, lambda a, b: (a[0] + b[0], a[1] and b[1]))
+    _warn_of_counts(rows, whole)
+    mean = sums / rows.shape[0]
+    total = (rows.reduce(squares, float.__add__) + rows.shape[0] * mean @ mean) / (
+        rows.shape[0] - 1
+    )
+    if not total > 1e-12 * (mean @ mean):
+        _total(np.zeros((1, 1)), genes.size)
+    variance, loadings, converged = largest_by_products(multiply, genes.size, n_comps)
+    if not converged:
+        msg = (
+            f"The components of {rows.name} have not converged after {MOST_PRODUCTS} passes: the last of "
+            f"them hardly differ in variance. Ask for fewer with n_comps=, or choose genes first."
+        )
+        warnings.warn(msg, UserWarning, stacklevel=3)
+    return mean, np.maximum(variance, 0.0), loadings, total
+
+
 def _all_whole(block: Block) -> bool:
-    return bool((block.data == np.floor(block.data)).all())
+    head = block.data[:4096]  # normalised values show it at once
+    return bool((head == np.floor(head)).all() and (block.data == np.floor(block.data)).all())
 
 
 def _warn_of_counts(rows: Rows, whole: bool) -> None:
@@ -229,8 +280,9 @@ def _largest_eigen(symmetric: np.ndarray, n: int) -> tuple[np.ndarray, np.ndarra
 
     size = symmetric.shape[0]
     values, vectors = scipy.linalg.eigh(
-        symmetric, lower=False, subset_by_index=[size - n, size - 1], overwrite_a=True
-    )
+        symmetric.T,  # by columns, so that it is not copied
+        lower=True, subset_by_index=[size - n, size - 1], overwrite_a=True,
+    )  # fmt: skip
     return np.maximum(values[::-1], 0.0), vectors[:, ::-1]
 
 
