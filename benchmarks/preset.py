@@ -56,10 +56,25 @@ def cellsigil(path: str, cells: slice) -> Iterator[Step]:
     yield "scores", lambda: tl.score_cells(adata, signatures(adata.var_names), method="scanpy"), 1
 
 
+def as_matrix() -> type:
+    """Return pynndescent's transformer as scanpy expects it: with scipy 1.18 its csr_array breaks scanpy 1.12.4."""
+    import scipy.sparse as sp
+    from pynndescent import PyNNDescentTransformer
+
+    class AsMatrix(PyNNDescentTransformer):
+        def fit_transform(self, X, y=None):
+            return sp.csr_matrix(super().fit_transform(X, y))
+
+    return AsMatrix
+
+
 def scanpy(path: str, cells: slice) -> Iterator[Step]:
     import scanpy as sc
 
-    adata = ad.read_h5ad(path)[cells].copy()
+    whole = ad.read_h5ad(path)
+    exact = whole.n_obs <= 4096  # scanpy's own limit; the warm-up on few cells goes the same way
+    adata = whole[cells].copy()
+    del whole
 
     def qc() -> None:
         adata.var["mt"] = adata.var_names.str.startswith("MT-")
@@ -73,14 +88,10 @@ def scanpy(path: str, cells: slice) -> Iterator[Step]:
         sc.pp.log1p(adata)
 
     def neighbours() -> None:
-        if adata.n_obs <= 4096:
+        if exact:
             sc.pp.neighbors(adata)
-        else:  # scanpy's own call fails with these versions: pynndescent by the same settings, through its door
-            from pynndescent import PyNNDescentTransformer
-
-            sc.pp.neighbors(
-                adata, transformer=PyNNDescentTransformer(n_neighbors=15, random_state=0)
-            )
+        else:
+            sc.pp.neighbors(adata, transformer=as_matrix()(n_neighbors=15, random_state=0))
 
     def markers() -> None:
         part = adata if adata.n_obs <= PART_ABOVE else adata[:, ::PART].copy()
