@@ -14,6 +14,7 @@ from scipy.sparse.csgraph import connected_components
 from cellsigil import pp, tl
 from cellsigil._core._jit import threads
 from cellsigil._core._leiden import leiden
+from cellsigil.tl._graph import read_graph
 
 
 def blobs(sizes=(30, 60, 60), d=5, seed=0):
@@ -277,3 +278,25 @@ def test_a_missing_or_broken_graph_is_said():
     del adata.uns["neighbors"]
     with pytest.raises(KeyError, match=r"Run cellsigil.pp.neighbors\(adata\) first"):
         tl.cluster(adata)
+
+
+def test_a_graph_is_read_as_the_mean_of_both_ways_and_left_alone():
+    rng = np.random.default_rng(0)
+    duplicated = sp.csr_matrix((rng.random(40), rng.integers(5, size=40), np.arange(0, 41, 8)))
+    symmetric = sp.csr_matrix(np.triu(rng.random((6, 6)), k=1).round(1))
+    symmetric = (symmetric + symmetric.T).tocsr()
+    for stored in (duplicated, symmetric, symmetric + sp.identity(6), symmetric.tocsc()):
+        adata = graph_of(stored)
+        before = adata.obsp["connectivities"].copy()
+        got, _ = read_graph(adata, "neighbors")
+        want = (stored.toarray() + stored.toarray().T) / 2
+        np.fill_diagonal(want, 0)
+        np.testing.assert_allclose(got.toarray(), want)
+        assert got.has_canonical_format
+        assert got.data.dtype == np.float64
+        assert (got.data > 0).all()
+        assert not np.shares_memory(got.data, adata.obsp["connectivities"].data)
+        for part in ("indptr", "indices", "data"):
+            np.testing.assert_array_equal(
+                getattr(adata.obsp["connectivities"], part), getattr(before, part)
+            )

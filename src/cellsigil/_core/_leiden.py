@@ -119,6 +119,8 @@ def _rounds(
     Rounds go on from ``labels``, or begin with every vertex alone.
     """
     done, reached, gain = 0, -np.inf, np.inf
+    if labels is not None:
+        reached = modularity(*graph, 0.0, resolution, labels)
     while done != n_iterations and gain > ROUNDING:
         labels = _round(graph, resolution, scramble(scramble(seed) + done), labels)
         quality = modularity(*graph, 0.0, resolution, labels)

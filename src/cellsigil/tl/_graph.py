@@ -12,6 +12,7 @@ from cellsigil import _keys
 from cellsigil._matrix import check_adata, suggest
 
 WAY_OUT = "Run cellsigil.pp.neighbors(adata)"
+PARTS = ("indptr", "indices", "data")
 
 
 def read_graph(adata: AnnData, neighbors_key: str) -> tuple[sp.csr_matrix, dict[str, Any]]:
@@ -41,7 +42,7 @@ def read_graph(adata: AnnData, neighbors_key: str) -> tuple[sp.csr_matrix, dict[
     stored = adata.obsp[key]
     if hasattr(stored, "compute"):  # opened lazily
         stored = stored.compute()
-    graph = sp.csr_matrix(stored, dtype=np.float64)
+    graph = sp.csr_matrix(stored, dtype=np.float64, copy=True)
     bad = ~((graph.data >= 0) & np.isfinite(graph.data))
     if bad.any():
         row = np.searchsorted(graph.indptr, np.flatnonzero(bad)[0], side="right") - 1
@@ -51,9 +52,15 @@ def read_graph(adata: AnnData, neighbors_key: str) -> tuple[sp.csr_matrix, dict[
             f"{WAY_OUT} again."
         )
         raise ValueError(msg)
-    both = ((graph + graph.T) / 2).tocoo()
-    kept = (both.row != both.col) & (both.data > 0)
-    graph = sp.csr_matrix((both.data[kept], (both.row[kept], both.col[kept])), shape=both.shape)
+    graph.sum_duplicates()
+    other_way = graph.T.tocsr()
+    if any((getattr(graph, part) != getattr(other_way, part)).any() for part in PARTS):
+        graph = (graph + other_way) / 2
+    rows = np.repeat(np.arange(graph.shape[0]), np.diff(graph.indptr))
+    kept = (rows != graph.indices) & (graph.data > 0)
+    if not kept.all():
+        edges = (rows[kept], graph.indices[kept])
+        graph = sp.csr_matrix((graph.data[kept], edges), shape=graph.shape)
     graph.sort_indices()
     return graph, dict(entry.get("params", {}))
 
