@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+import scipy.sparse as sp
 
 from cellsigil._matrix import Rows
 from cellsigil.sig._choose import choose, rank_genes
@@ -107,27 +108,28 @@ def _transfer(
     held = _submatrix(counts, rows, genes)
     out = np.full((n_groups, len(folds)), np.nan)
     for f, (_, _, choice) in enumerate(folds):
-        x = held[np.searchsorted(rows, drawn[f])] * scale[drawn[f], None]
-        np.log1p(x, out=x)
+        mine = np.unique(np.concatenate(choice.lists))
+        x = held[np.searchsorted(rows, drawn[f])][:, np.searchsorted(genes, mine)].toarray()
+        x = np.log1p(x * scale[drawn[f], None])
         group = cells.group[drawn[f]]
         for k in range(n_groups):
             own = group == k
             if min(own.sum(), (~own).sum()) < MIN_CELLS or not choice.lists[k].size:
                 continue
-            score = x[:, np.searchsorted(genes, choice.lists[k])].mean(axis=1)
+            score = x[:, np.searchsorted(mine, choice.lists[k])].mean(axis=1)
             n1 = own.sum()
             out[k, f] = (rankdata(score)[own].sum() - n1 * (n1 + 1) / 2) / (n1 * (own.size - n1))
     return out
 
 
-def _submatrix(counts: Rows, rows: np.ndarray, genes: np.ndarray) -> np.ndarray:
-    """Return chosen rows and columns, dense; ``rows`` ascending."""
+def _submatrix(counts: Rows, rows: np.ndarray, genes: np.ndarray) -> sp.csr_matrix:
+    """Return chosen rows and columns, ``rows`` ascending; dense they took 0.3 GB for 20 types in 4 samples."""
 
-    def select(block: Any, first: int) -> np.ndarray:
+    def select(block: Any, first: int) -> sp.csr_matrix:
         mine = rows[(rows >= first) & (rows < first + block.n_rows)] - first
-        return block.to_scipy()[mine][:, genes].toarray()
+        return block.to_scipy()[mine][:, genes]
 
-    return np.concatenate(list(counts.map(select)))
+    return sp.vstack(list(counts.map(select)), format="csr")
 
 
 def _summarise(auroc: np.ndarray, groups: list[str], samples: list[str]) -> dict[str, Any]:
