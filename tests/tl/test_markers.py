@@ -276,10 +276,12 @@ def test_subset_of_groups_is_the_same_numbers(adata):
     pd.testing.assert_frame_equal(table, want)
 
 
-def test_given_stats_save_a_pass_and_change_nothing(adata):
+@pytest.mark.parametrize("reference", ["rest", "pairwise", "B"])
+def test_given_stats_save_a_pass_and_change_nothing(adata, reference):
     stats = tl.group_stats(adata, "type", sample_key="donor")
-    one = tl.markers(adata, "type", sample_key="donor", stats=stats)
-    pd.testing.assert_frame_equal(one, tl.markers(adata, "type", sample_key="donor"))
+    kwargs = {"sample_key": "donor", "reference": reference}
+    one = tl.markers(adata, "type", stats=stats, **kwargs)
+    pd.testing.assert_frame_equal(one, tl.markers(adata, "type", **kwargs), check_exact=True)
     with pytest.raises(ValueError, match="stats= was made with"):
         tl.markers(adata, "type", stats=stats)
 
@@ -397,3 +399,19 @@ def test_no_blocked_test_without_a_sample_to_test_in(adata):
         tl.markers(adata, "type", key_added="T/NK")
     with pytest.raises(KeyError, match="no column of adata.obs"):
         tl.markers(adata, ["type"])
+
+
+def test_best_rank_is_the_best_of_all_pairs(adata):
+    table = tl.markers(adata, "type", reference="pairwise")
+    dense, types = adata.X.toarray().astype(float), adata.obs["type"].to_numpy()
+    groups = ["Mono", "T/NK", "B"]
+    for one in groups:
+        ranks = []
+        for two in groups:
+            if one != two:
+                auc = np.array(
+                    [naive.wins(dense[types == one, j], dense[types == two, j]) for j in range(40)]
+                )
+                ranks.append([(auc > auc[j]).sum() + 1 for j in range(40)])
+        own = table[table["group"] == one].set_index("gene").loc[adata.var_names, "auc_rank"]
+        np.testing.assert_array_equal(own, np.min(ranks, axis=0))
