@@ -202,7 +202,6 @@ def _columns(stats: GroupStats, versus: int | None) -> dict[str, np.ndarray]:
         out |= {"z_blocked": stats.z_blocked, "log10_p_blocked": log10_two_sided(stats.z_blocked)}
     if len(stats.samples) >= 3:
         out["log10_p_samples"] = _paired_test(stats, versus)
-    few = np.where(arm.n < 2, np.nan, 1.0)[:, None]
     alone = {
         "t": _effects.welch_t(arm, rest),
         "log2fc": np.log2((linear.mean + 1) / (linear.among(versus).mean + 1)),
@@ -214,7 +213,9 @@ def _columns(stats: GroupStats, versus: int | None) -> dict[str, np.ndarray]:
         "cosg": _effects.cosg(arm),
         "tau": np.broadcast_to(_effects.tau(stats), stats.mean.shape),
     }
-    return out | {name: few * values for name, values in alone.items()}
+    if (few := arm.n < 2).any():
+        alone = {name: np.where(few[:, None], np.nan, values) for name, values in alone.items()}
+    return out | alone
 
 
 def _paired_test(stats: GroupStats, versus: int | None) -> np.ndarray:
