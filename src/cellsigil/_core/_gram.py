@@ -69,7 +69,7 @@ def add_rare(columns, values, size, first, slots, rows, dense, common, products,
     """Add x_a x_b to ``products`` (upper triangle) for rare columns a of start..stop and all others b.
 
     One column's products stay in the processor's nearest cache: row by row they would be strewn over
-    32 MB (2,000 columns), at 5 ns each instead of 1.
+    32 MB (2,000 columns): with the dense part .40 CPU-s instead of .95 at 20,000 rows.
     """
     beside = np.empty(common.size)
     for a in range(start, stop):
