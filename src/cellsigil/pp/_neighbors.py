@@ -20,7 +20,8 @@ from cellsigil._matrix import check_adata, read_matrix, suggest
 
 log = logging.getLogger(__name__)
 
-LARGEST_EXACT = 25_000  # cells: at 20,000 exact costs 1.3 CPU-s and lists .65, at 40,000 4.2 and 2.3
+# Cells. At 20,000 exact costs 1.3 CPU-s and lists .65, at 40,000 4.2 and 2.3.
+LARGEST_EXACT = 25_000
 
 
 def neighbors(
