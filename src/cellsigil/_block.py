@@ -142,18 +142,22 @@ def checked(
     if bad.size:
         raise ValueError(_complaint(block, name, expects, names, first_row, int(bad[0]), bad.size))
     unusual = np.bitwise_or.reduce(found, initial=0)
-    if unusual & (_csr.UNSORTED | _csr.DUPLICATE):
-        block = block._replace(data=block.data.copy(), indices=block.indices.copy())
-        over_range(_csr.sort_rows, block.n_rows, *block[:3])
-    if unusual & (_csr.ZERO | _csr.DUPLICATE):
-        kept = np.zeros(block.n_rows, np.int64)
-        over_range(_csr.count_kept, block.n_rows, *block[:3], kept)
-        indptr = np.concatenate(([0], np.cumsum(kept)))
-        data = np.empty(indptr[-1], block.data.dtype)
-        indices = np.empty(indptr[-1], np.int32)
-        over_range(_csr.copy_kept, block.n_rows, *block[:3], data, indices, indptr)
-        block = Block(data, indices, indptr, block.n_cols)
+    if unusual & (_csr.UNSORTED | _csr.DUPLICATE | _csr.ZERO):
+        block = _canonical(block)
     return block
+
+
+def _canonical(block: Block) -> Block:
+    """Return a copy with sorted columns, duplicates added up and zeros left out."""
+    shape = (block.n_rows, block.n_cols)
+    matrix = sp.csr_matrix((block.data, block.indices, block.indptr), shape=shape, copy=True)
+    matrix.sum_duplicates()
+    matrix.eliminate_zeros()
+    n_stored = int(matrix.indptr[-1])
+    indices = matrix.indices[:n_stored].astype(np.int32, copy=False)
+    return Block(
+        matrix.data[:n_stored], indices, matrix.indptr.astype(np.int64, copy=False), block.n_cols
+    )
 
 
 def _complaint(

@@ -1,4 +1,4 @@
-"""Checks and canonical form of compressed sparse rows."""
+"""Checks of compressed sparse rows, and rows of fewer columns."""
 
 from __future__ import annotations
 
@@ -71,50 +71,6 @@ def inspect(data, indices, indptr, n_cols, found, start, stop):
             found[i] = row_flags(data, indices, first, last, n_cols)
         else:
             found[i] = FRACTION if fraction else 0
-
-
-@kernel
-def sort_rows(data, indices, indptr, start, stop):
-    """Sort each row by column and add up duplicates in place; unused slots at a row's end get index -1."""
-    for i in range(start, stop):
-        first, last = indptr[i], indptr[i + 1]
-        order = np.argsort(indices[first:last], kind="mergesort")
-        columns = indices[first:last][order]
-        values = data[first:last][order]
-        k = first - 1
-        for t in range(columns.size):
-            if k >= first and indices[k] == columns[t]:
-                data[k] += values[t]
-            else:
-                k += 1
-                indices[k] = columns[t]
-                data[k] = values[t]
-        for rest in range(k + 1, last):
-            indices[rest] = -1
-            data[rest] = 0
-
-
-@kernel
-def count_kept(data, indices, indptr, kept, start, stop):
-    """Count in ``kept[i]`` the entries of row i that are neither zero nor an unused slot."""
-    for i in range(start, stop):
-        n = 0
-        for k in range(indptr[i], indptr[i + 1]):
-            if data[k] != 0 and indices[k] >= 0:
-                n += 1
-        kept[i] = n
-
-
-@kernel
-def copy_kept(data, indices, indptr, new_data, new_indices, new_indptr, start, stop):
-    """Copy the entries that `count_kept` counted."""
-    for i in range(start, stop):
-        t = new_indptr[i]
-        for k in range(indptr[i], indptr[i + 1]):
-            if data[k] != 0 and indices[k] >= 0:
-                new_data[t] = data[k]
-                new_indices[t] = indices[k]
-                t += 1
 
 
 @kernel

@@ -159,9 +159,11 @@ def project_rows(data, indices, indptr, place, loadings, offset, out, start, sto
             columns[at] = p
             values[at] = data[k]
             at += p >= 0
-        score[:] = -offset
+        for c in range(score.size):  # in loops: slices take a second longer to compile
+            score[c] = -offset[c]
         for k in range(at):
             value, along = values[k], loadings[columns[k]]
             for c in range(score.size):
                 score[c] += value * along[c]
-        out[i] = score
+        for c in range(score.size):
+            out[i, c] = score[c]

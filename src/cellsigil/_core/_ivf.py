@@ -28,7 +28,7 @@ PER_LIST, MOST_LISTS = 500, 4096
 STEPS, SEEN_PER_LIST = 8, 64  # of k-means, on a sample
 SAMPLE = 512  # cells whose true neighbours are sought: to choose the probes, to measure the recall
 # True neighbours outside the probed lists, for each that may be missed after refinement. At 3 the
-# simulated 100,000 cells had to be searched twice (9.6 CPU-s; 4.7 at 2), real ones cost 6.1, not 5.1.
+# simulated 100,000 cells had to be searched twice (10.5 CPU-s; 4.7 at 2); resampled real ones cost 6.1.
 MISSED = 2.0
 ROUNDS, REVERSE = 2, 14  # of refinement; how many cells that name a cell are asked for theirs
 SPARE = 6  # candidates beyond k: exact distances decide only among the last few

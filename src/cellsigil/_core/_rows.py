@@ -28,6 +28,20 @@ def sum_rows(data, indptr, total, start, stop):
 
 
 @inner
+def sort_few(values, n):
+    """Sort the first n values by Shell's method: quick enough for few, and 2 s less to compile than np.sort."""
+    gap = n // 2
+    while gap > 0:
+        for k in range(gap, n):
+            x, t = values[k], k
+            while t >= gap and values[t - gap] > x:
+                values[t] = values[t - gap]
+                t -= gap
+            values[t] = x
+        gap //= 2
+
+
+@inner
 def sum_top(bins, large, ns, total):
     """Write ``total[t]``: the sum of the ``ns[t]`` largest of whole numbers; ``ns`` ascends.
 
@@ -81,7 +95,8 @@ def measure_rows(
                     if member[j, c]:
                         of_sets[i, c] += x
         total[i] = s
-        sum_top(bins, np.sort(large[:above]), ns, largest[i])
+        sort_few(large, above)
+        sum_top(bins, large[:above], ns, largest[i])
 
 
 @kernel

@@ -11,7 +11,7 @@ from anndata import AnnData
 
 from cellsigil import _keys
 from cellsigil._core._gram import add_gram, project_rows, room_for
-from cellsigil._core._krylov import MOST_PRODUCTS, largest_by_products
+from cellsigil._core._krylov import MOST_PRODUCTS, largest, largest_by_products
 from cellsigil._core._seed import seed_of
 from cellsigil._files import check_key
 from cellsigil._matrix import Block, Rows, read_matrix, read_tables, suggest
@@ -183,7 +183,7 @@ def _by_genes(
         covariance[j] -= rows.shape[0] * mean[j] * mean
     covariance /= rows.shape[0] - 1
     total = _total(covariance, genes.size)
-    values, vectors = _largest_eigen(covariance, n_comps)
+    values, vectors = largest(covariance, n_comps)
     return mean, values, vectors, total
 
 
@@ -205,7 +205,7 @@ def _by_cells(
     products += mean @ mean - along[:, None] - along[None, :]
     products /= rows.shape[0] - 1
     total = _total(products, genes.size)
-    values, vectors = _largest_eigen(products, n_comps)
+    values, vectors = largest(products, n_comps)
     length = np.sqrt(values * (rows.shape[0] - 1))
     length[values <= 1e-12 * total] = np.inf  # a direction without variance has no loadings
     loadings = (x.T @ vectors - np.outer(mean, vectors.sum(axis=0))) / length
@@ -272,18 +272,6 @@ def _total(covariance: np.ndarray, n_genes: int) -> float:
         msg = f"All cells are the same in the {n_genes} chosen genes: there is no variance to decompose."
         raise ValueError(msg)
     return total
-
-
-def _largest_eigen(symmetric: np.ndarray, n: int) -> tuple[np.ndarray, np.ndarray]:
-    """Return the n largest eigenvalues, descending, and their vectors; reads the upper triangle."""
-    import scipy.linalg
-
-    size = symmetric.shape[0]
-    values, vectors = scipy.linalg.eigh(
-        symmetric.T,  # by columns, so that it is not copied
-        lower=True, subset_by_index=[size - n, size - 1], overwrite_a=True,
-    )  # fmt: skip
-    return np.maximum(values[::-1], 0.0), vectors[:, ::-1]
 
 
 def _project(rows: Rows, place: np.ndarray, loadings: np.ndarray, offset: np.ndarray) -> np.ndarray:
