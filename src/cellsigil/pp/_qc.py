@@ -30,6 +30,7 @@ GENE_SETS = {
         re.IGNORECASE,
     ),
 }
+ANY_SET = re.compile(_GENOME + "(?:mt|rp|hb)", re.IGNORECASE)  # the start of a name of any of them
 
 
 def qc(
@@ -154,7 +155,12 @@ def _members(adata: AnnData, gene_sets: Mapping | None) -> dict[str, np.ndarray]
     if _keys.GENE_SYMBOLS in adata.var:
         names.append(adata.var[_keys.GENE_SYMBOLS].astype("object"))
     if gene_sets is None:
-        members = {key: _any(names, p.match) for key, p in GENE_SETS.items()}
+        likely = np.flatnonzero(_any(names, ANY_SET.match))  # few: each set looks at these alone
+        names = [series.iloc[likely] for series in names]
+        members = {}
+        for key, pattern in GENE_SETS.items():
+            members[key] = np.zeros(adata.n_vars, bool)
+            members[key][likely] = _any(names, pattern.match)
         if adata.n_vars and not members["mt"].any():
             first = ", ".join(repr(str(name)) for name in adata.var_names[:3])
             msg = (
@@ -195,5 +201,5 @@ def _one_set(key: str, genes: Sequence[str] | np.ndarray, names: list[pd.Series]
 
 
 def _any(names: list[pd.Series], test: Callable[[str], object]) -> np.ndarray:
-    masks = [[isinstance(s, str) and bool(test(s)) for s in series] for series in names]
+    masks = [[isinstance(s, str) and bool(test(s)) for s in series.tolist()] for series in names]
     return np.logical_or.reduce(np.array(masks, bool).reshape(len(names), -1))
