@@ -31,9 +31,7 @@ def lean(adata):
 
 
 def blocked(adata):
-    return tl.markers(adata, "type", sample_key="sample"), tl.markers(
-        adata, "type", reference="pairwise"
-    )
+    return tl.markers(adata, "type", sample_key="sample", reference="pairwise")
 
 
 def illicos(adata):
