@@ -18,6 +18,7 @@ from cellsigil._files import write_json
 from cellsigil.presets._errors import InputError, StepError, sentence
 from cellsigil.presets._folder import Results, clear, describe, prepare, summary, write
 from cellsigil.presets._memory import forget, give_back
+from cellsigil.presets._parked import Parking
 from cellsigil.presets._preset import Preset, Step, load
 
 log = logging.getLogger(__name__)
@@ -79,6 +80,7 @@ def run(
     given = [path for path in (input, bulk, truth) if path is not None]
     held = prepare(out, overwrite, given)
     handler = _log_to(out / "run.log", kept=bool(held))
+    parking = Parking(out)
     try:
         steps = [
             step for step in plan.steps if bulk is not None or not step.call.startswith("deconv.")
@@ -107,6 +109,9 @@ def run(
             with _heard(results.notes):
                 _run_step(step, results, bulk_table)
             forget(results.stats, steps[i:])
+            if step.call == "pp.normalize":
+                with _step("leaving the counts on disk"):
+                    parking.park(results.adata, steps[i:])
             give_back()
             done.append(step)
         tell(n - 1, n, "report and files")
@@ -125,6 +130,7 @@ def run(
         log.info("stopped by the user")
         raise
     finally:
+        parking.close()
         logging.getLogger("cellsigil").removeHandler(handler)
         handler.close()
     return out / "report.html"
