@@ -86,14 +86,7 @@ def compare(n: int) -> None:
 
 
 def main(folder: str = "../shared/data", *sizes: str) -> None:  # noqa: ARG001
-    for n in map(
-        int,
-        sizes
-        or (
-            "20000",
-            "100000",
-        ),
-    ):
+    for n in map(int, sizes or ("20000", "100000")):
         compare(n)
 
 
