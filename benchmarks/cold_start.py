@@ -1,6 +1,6 @@
 """What a fresh process pays before it computes: CPU of imports and of loading kernels in ``cellsigil run``.
 
-Run: ``python benchmarks/cold_start.py [input.h5ad]``. Every number is the median of three fresh
+Run: ``python benchmarks/cold_start.py [DATA_FOLDER | input.h5ad]``. Every number is the median of three fresh
 processes, with the cache of kernels filled and with an empty one. Nothing else should run beside it.
 """
 
@@ -18,6 +18,8 @@ import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
+
+from _measure import RESULTS
 
 REPEATS = 3
 ROWS = ("imports", "kernels", "rest", "total")
@@ -75,26 +77,33 @@ def measure(source: str, cache: str) -> dict:
     return answer
 
 
-def main(source: str) -> None:
-    """Print a table: CPU-seconds with an empty and with a filled cache."""
+def main(source: str = "../shared/data") -> None:
+    """Print a table, and keep it for RESULTS.md: CPU-seconds with an empty and with a filled cache."""
+    path = Path(source) / "pbmc3k_raw.h5ad" if Path(source).is_dir() else Path(source)
     empty, filled = [], []
     for _ in range(REPEATS):
         with tempfile.TemporaryDirectory() as cache:
-            empty.append(measure(source, cache))
-            filled.append(measure(source, cache))
-    print(f"cellsigil run {Path(source).name}: CPU-s, median of {REPEATS} fresh processes")
-    print(f"{'':10}{'empty cache':>14}{'filled':>10}")
-    for row in ROWS:
-        numbers = [statistics.median(a[row] for a in answers) for answers in (empty, filled)]
-        print(f"{row:10}{numbers[0]:14.2f}{numbers[1]:10.2f}")
-    both = statistics.median(a["imports"] + a["kernels"] for a in filled)
-    print(f"imports and loading kernels together, cache filled: {both:.2f} (bar 4.5)")
-    print(f"first run ever: {statistics.median(a['total'] for a in empty):.2f} (bar 40)")
+            empty.append(measure(str(path), cache))
+            filled.append(measure(str(path), cache))
+    found = {
+        row: [statistics.median(a[row] for a in answers) for answers in (empty, filled)]
+        for row in ROWS
+    }
+    found["imports and kernels"] = [
+        statistics.median(a["imports"] + a["kernels"] for a in answers)
+        for answers in (empty, filled)
+    ]
+    print(f"cellsigil run {path.name}: CPU-s, median of {REPEATS} fresh processes")
+    print(f"{'':22}{'empty cache':>14}{'filled':>10}")
+    for row, (cold, warm) in found.items():
+        print(f"{row:22}{cold:14.2f}{warm:10.2f}")
+    print("bars: first run ever 40, imports and kernels with the cache filled 4.5")
+    RESULTS.mkdir(parents=True, exist_ok=True)
+    (RESULTS / "cold_start.json").write_text(json.dumps(found, indent=1))
 
 
 if __name__ == "__main__":
     if sys.argv[1:2] == ["--child"]:
         child(*sys.argv[2:])
     else:
-        here = Path(__file__).resolve().parents[2] / "shared" / "data" / "pbmc3k_raw.h5ad"
-        main(sys.argv[1] if len(sys.argv) > 1 else str(here))
+        main(*sys.argv[1:])
