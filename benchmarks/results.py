@@ -160,8 +160,8 @@ def cold_start() -> list[str]:
 # Why a bar is missed, with what was measured: what a row's name starts with, and the sentence.
 WHY = {
     "QC metrics": "CREST's call measures one gene set and no top-n shares; ours does both, and finds the sets.",
-    "normalise": "Ours makes a matrix of its own beside the counts, 1.6 GB at 100,000 cells, and scanpy writes over its "
-    "own: the first touch of fresh memory costs .7 CPU s per 0.3 GB on this machine, the arithmetic .2.",
+    "normalise": "Ours makes a matrix of its own beside the counts, 1.6 GB at 100,000 cells, and scanpy writes over "
+    "its own: the first touch of fresh memory costs .7 CPU s per 0.3 GB on this machine, the arithmetic .2.",
     "variable genes, cell_ranger": "scanpy adds up x and x² in float64 in the order of storage. Ours are exact in any "
     "order of the cells (a mean's last bits decide sorts) and take four words a gene instead of two: the scatter alone "
     "costs .16 to .19 CPU s, two words .06. With seurat, scanpy's copy of expm1(x) hides the difference.",
