@@ -20,12 +20,10 @@ X_UMAP, UMAP = "X_umap", "umap"  # obsm, uns
 LEIDEN = "leiden"  # obs and uns
 RANK_GENES_GROUPS = "rank_genes_groups"  # uns
 
-MARKERS = "markers"  # uns: our tidy marker table
 SCORE_SIGNATURES = "score_signatures"  # obsm and uns
 SCORE_CLUSTERS = "score_clusters"  # uns
 CELL_TYPE = "cell_type"  # obs
 ANNOTATE = "annotate"  # uns
-PROVENANCE = "cellsigil"  # uns: JSON of where the data came from and what was done
 
 UNKNOWN = "unknown"  # value of a cell type label: nothing of the tree fits
 UNRESOLVED = ", unresolved"  # end of a label: between several types below the one named

@@ -49,4 +49,4 @@ def test_sums_and_deviations_mean_what_numpy_says(counts, n_threads, factor):
 def test_a_row_is_entered_at_the_first_gene_of_a_range():
     indices = np.array([9, 2, 5, 5, 8, 0], np.int32)
     for gene, place in ((0, 1), (2, 1), (3, 2), (5, 2), (6, 4), (9, 5)):
-        assert _profiles.first_from(indices, 1, 5, gene) == place
+        assert _profiles.seek(indices, 1, 5, gene) == place

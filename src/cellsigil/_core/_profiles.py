@@ -4,21 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 
+from cellsigil._core._columns import seek
 from cellsigil._core._jit import inner, kernel
 
 SMALL = 64  # counts below this share a cell's logarithms: 98 % of UMI counts are 1, 2 or 3
-
-
-@inner
-def first_from(indices, low, high, gene):
-    """Return the first of low..high at which ``indices`` (ascending) reach ``gene``."""
-    while low < high:
-        middle = (low + high) // 2
-        if indices[middle] < gene:
-            low = middle + 1
-        else:
-            high = middle
-    return low
 
 
 @inner
@@ -47,7 +36,7 @@ def sum_scaled(
         if g < 0:
             continue
         logs[:] = np.nan
-        for k in range(first_from(indices, indptr[i], indptr[i + 1], start), indptr[i + 1]):
+        for k in range(seek(indices, indptr[i], indptr[i + 1], start), indptr[i + 1]):
             j = indices[k]
             if j >= stop:
                 break
@@ -70,7 +59,7 @@ def sum_deviations(data, indices, indptr, scale, group, mean, mean_log, squared,
         if g < 0:
             continue
         logs[:] = np.nan
-        for k in range(first_from(indices, indptr[i], indptr[i + 1], start), indptr[i + 1]):
+        for k in range(seek(indices, indptr[i], indptr[i + 1], start), indptr[i + 1]):
             j = indices[k]
             if j >= stop:
                 break

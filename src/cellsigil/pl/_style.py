@@ -35,7 +35,6 @@ GREY = "#BDBDBD"  # cells without a label, and "unknown"
 INK = "#222B38"
 FAINT = "#8A93A0"
 RASTER_FROM = 2000  # above so many marks a vector figure is larger and slower than pixels
-RASTER_DPI = 200
 
 
 def palette(names: Iterable[Any], *, colors: Mapping[str, str] | None = None) -> dict[str, str]:
