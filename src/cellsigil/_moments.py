@@ -9,7 +9,7 @@ import numpy as np
 
 from cellsigil._block import Block
 from cellsigil._core._moments_genes import gene_most, split_sums, sums_above, whole_sums
-from cellsigil._matrix import Rows
+from cellsigil._rows import Rows
 
 PIECE = 1024  # rows whose sums float64 holds exactly, before they go to integers
 STEP = 128  # rows that are transformed at a time: 2 MB of values, not 16

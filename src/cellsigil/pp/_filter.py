@@ -15,7 +15,8 @@ import scipy.sparse as sp
 from anndata import AnnData
 
 from cellsigil import _keys
-from cellsigil._matrix import Block, read_counts, read_matrix, read_tables, suggest
+from cellsigil._block import Block
+from cellsigil._matrix import read_counts, read_matrix, read_tables, suggest
 from cellsigil.pp._normalize import refuse_backed, row_sums
 from cellsigil.pp._subset import subset
 

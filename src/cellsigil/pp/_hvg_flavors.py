@@ -7,8 +7,8 @@ import warnings
 import numpy as np
 import pandas as pd
 
-from cellsigil._matrix import Rows
 from cellsigil._moments import count_sums, gene_moments, moments_of_sums, squares_below
+from cellsigil._rows import Rows
 
 MAD_OF_NORMAL = 0.6744897501960817  # median absolute deviation of a standard normal
 SPANS = (0.3, 0.5, 0.75, 1.0)

@@ -10,11 +10,13 @@ import numpy as np
 from anndata import AnnData
 
 from cellsigil import _keys
+from cellsigil._block import Block
 from cellsigil._core._gram import add_gram, project_rows, room_for
 from cellsigil._core._krylov import MOST_PRODUCTS, largest, largest_by_products
 from cellsigil._core._seed import seed_of
 from cellsigil._files import check_key
-from cellsigil._matrix import Block, Rows, read_matrix, read_tables, suggest
+from cellsigil._matrix import read_matrix, read_tables, suggest
+from cellsigil._rows import Rows
 from cellsigil.pp._normalize import make_own
 
 log = logging.getLogger(__name__)

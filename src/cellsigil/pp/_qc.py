@@ -13,9 +13,10 @@ import pandas as pd
 from anndata import AnnData
 
 from cellsigil import _keys
+from cellsigil._block import Block
 from cellsigil._core._rows import measure_rows
 from cellsigil._files import hdf5_names
-from cellsigil._matrix import Block, read_counts, read_tables, suggest
+from cellsigil._matrix import read_counts, read_tables, suggest
 
 log = logging.getLogger(__name__)
 

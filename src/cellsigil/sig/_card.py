@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 import scipy.sparse as sp
 
-from cellsigil._matrix import Rows
+from cellsigil._rows import Rows
 from cellsigil.sig._choose import choose, rank_genes
 from cellsigil.sig._inputs import Cells
 from cellsigil.sig._mixtures import MIN_CELLS, Mixtures, number

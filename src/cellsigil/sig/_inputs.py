@@ -11,7 +11,8 @@ import anndata as ad
 import numpy as np
 
 from cellsigil import _keys
-from cellsigil._matrix import Rows, read_counts
+from cellsigil._matrix import read_counts
+from cellsigil._rows import Rows
 from cellsigil.pp._normalize import row_sums
 from cellsigil.tl._groups import Groups, read_groups
 

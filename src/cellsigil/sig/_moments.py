@@ -10,7 +10,7 @@ import numpy as np
 from cellsigil._block import Block
 from cellsigil._core import _profiles
 from cellsigil._core._jit import over_range
-from cellsigil._matrix import Rows
+from cellsigil._rows import Rows
 from cellsigil.sig._inputs import Cells
 
 

@@ -10,11 +10,13 @@ import pandas as pd
 import scipy.sparse as sp
 
 from cellsigil import _keys
+from cellsigil._block import Block
 from cellsigil._core._scores import add_columns, project_dense, project_rows
 from cellsigil._core._seed import seed_of
 from cellsigil._files import check_key, hdf5_names
-from cellsigil._matrix import Block, Rows, read_log, read_matrix, suggest
+from cellsigil._matrix import read_log, read_matrix, suggest
 from cellsigil._moments import gene_moments
+from cellsigil._rows import Rows
 from cellsigil._signature import SignatureSet
 from cellsigil.tl._groups import read_genes
 from cellsigil.tl._signatures import coverage, index_sets, read_signatures, warn_few

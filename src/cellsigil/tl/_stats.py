@@ -12,7 +12,8 @@ import numpy as np
 import pandas as pd
 
 from cellsigil._genes import ClassBlock, by_classes
-from cellsigil._matrix import Rows, read_log
+from cellsigil._matrix import read_log
+from cellsigil._rows import Rows
 from cellsigil.tl._counting import Columns, columns_of, count_genes
 from cellsigil.tl._groups import Groups, read_genes, read_groups
 
