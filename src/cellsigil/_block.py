@@ -189,10 +189,20 @@ def _complaint(
 
 
 def stack(blocks: list[Block], n_cols: int) -> Block:
-    """Put row blocks on top of each other."""
+    """Put row blocks on top of each other, letting go of each once it is copied: the list ends empty.
+
+    So all rows are held once and not twice: 1.6 GB less for 100k cells x 2k counts.
+    """
     if not blocks:
         return Block(np.empty(0, np.float32), np.empty(0, np.int32), np.zeros(1, np.int64), n_cols)
     lengths = np.concatenate([np.diff(block.indptr) for block in blocks])
     indptr = np.concatenate(([0], np.cumsum(lengths)))
-    data = np.concatenate([block.data for block in blocks])
-    return Block(data, np.concatenate([block.indices for block in blocks]), indptr, n_cols)
+    data = np.empty(indptr[-1], np.result_type(*(block.data for block in blocks)))
+    indices = np.empty(indptr[-1], np.int32)
+    start, blocks[:] = 0, blocks[::-1]
+    while blocks:
+        block = blocks.pop()
+        entries = slice(start, start + block.data.size)
+        data[entries], indices[entries] = block.data, block.indices
+        start = entries.stop
+    return Block(data, indices, indptr, n_cols)

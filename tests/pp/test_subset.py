@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
+import tracemalloc
+
 import anndata as ad
 import numpy as np
 import pytest
 import scipy.sparse as sp
 
 from cellsigil._core._jit import threads
-from cellsigil.pp._subset import subset
+from cellsigil.pp._subset import in_place, subset
 
 MAKE = {
     "csr": sp.csr_matrix,
@@ -37,7 +40,8 @@ def same(a, b):
 @pytest.mark.parametrize("make", MAKE)
 @pytest.mark.parametrize("dtype", [np.float32, np.float64, np.int32, np.int16])
 @pytest.mark.parametrize("axis", [0, 1])
-def test_is_what_anndata_gives(make, dtype, axis):
+@pytest.mark.parametrize("own", [False, True])
+def test_is_what_anndata_gives(make, dtype, axis, own):
     rng = np.random.default_rng(0)
     dense = rng.poisson(0.5, (30, 50)).astype(dtype)
     adata = ad.AnnData(
@@ -50,10 +54,11 @@ def test_is_what_anndata_gives(make, dtype, axis):
     want = (adata[kept] if axis == 0 else adata[:, kept]).copy()
     old = adata.X.copy()
     before = adata.X
-    with threads(2):
+    with threads(2), in_place() if own else contextlib.nullcontext():
         subset(adata, axis, kept)
     same(adata.X, want.X)
-    same(before, old)
+    if not own:
+        same(before, old)
     names = [name for name in adata.layers if name is not None]  # anndata 0.13 lists X as None
     assert names == ["b", "a"]
     for name in names:
@@ -61,6 +66,45 @@ def test_is_what_anndata_gives(make, dtype, axis):
     np.testing.assert_array_equal(adata.obsm["z"], want.obsm["z"])
     np.testing.assert_array_equal(adata.varm["w"], want.varm["w"])
     same(adata.raw.X, want.raw.X)
+
+
+@pytest.mark.parametrize("axis", [0, 1])
+def test_in_place_makes_no_second_matrix(axis):
+    rng = np.random.default_rng(0)
+    dense = rng.poisson(0.5, (400, 500)).astype(np.float32)
+    kept = rng.random(dense.shape[axis]) < 0.9
+    rise = {}
+    for own in (False, True):
+        adata = ad.AnnData(sp.csr_matrix(dense))
+        size = adata.X.data.nbytes + adata.X.indices.nbytes
+        with in_place() if own else contextlib.nullcontext():
+            subset(adata.copy(), axis, kept)  # compiled before it is measured
+            tracemalloc.start()
+            subset(adata, axis, kept)
+            rise[own] = tracemalloc.get_traced_memory()[1] / size
+            tracemalloc.stop()
+    assert rise[True] < 0.2 < 0.7 < rise[False]
+
+
+def test_in_place_lets_go_of_what_most_of_is_gone():
+    matrix = sp.random(400, 300, 0.3, "csr", dtype=np.float32, random_state=0)
+    want = matrix[:100].toarray()
+    adata = ad.AnnData(matrix)
+    held = adata.X.data
+    with in_place():
+        subset(adata, 0, np.arange(400) < 100)
+    assert not np.shares_memory(adata.X.data, held)
+    np.testing.assert_array_equal(adata.X.toarray(), want)
+
+
+def test_in_place_copies_what_may_not_be_written():
+    whole = sp.random(40, 30, 0.3, "csr", dtype=np.float32, random_state=0)
+    adata, want = ad.AnnData(whole), whole.toarray()
+    adata.X.data.flags.writeable = False
+    with in_place():
+        subset(adata, 1, np.arange(30) % 2 == 0)
+    np.testing.assert_array_equal(adata.X.toarray(), want[:, ::2])
+    np.testing.assert_array_equal(whole.toarray(), want)
 
 
 def test_without_x_and_of_a_view_and_lazily():

@@ -93,3 +93,19 @@ def copy_columns(data, indices, indptr, place, new_data, new_indices, new_indptr
                 new_data[t] = data[k]
                 new_indices[t] = place[indices[k]]
                 t += 1
+
+
+@kernel
+def move_entries(data, indices, indptr, rows, place, new_indptr, start, stop):
+    """Move the entries of ``rows[start:stop]`` in columns with a ``place`` to the front of their own arrays.
+
+    For one thread: rows go in ascending order, so that what is written is never ahead of what is read.
+    """
+    t = new_indptr[start]
+    for i in range(start, stop):
+        for k in range(indptr[rows[i]], indptr[rows[i] + 1]):
+            x, j = data[k], place[indices[k]]
+            data[t] = x
+            indices[t] = j
+            t += j >= 0
+        new_indptr[i + 1] = t

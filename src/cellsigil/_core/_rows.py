@@ -63,6 +63,24 @@ def sum_top(bins, large, ns, total):
     total[t:] = s
 
 
+@inner
+def count_values(row, lanes, large):
+    """Count in ``lanes[:, x]`` the whole numbers x of a row; those beyond go to ``large``, ascending. Return how many.
+
+    Nearly all are 1: four lanes, so that a count does not wait for the one before it (0.16 to 0.13 s).
+    """
+    lanes[:] = 0
+    above = 0
+    for k in range(row.size):
+        if row[k] < lanes.shape[1]:
+            lanes[k & 3, np.int64(row[k])] += 1
+        else:
+            large[above] = row[k]
+            above += 1
+    sort_few(large, above)
+    return above
+
+
 @kernel
 def measure_rows(
     data, indices, indptr, marked, member, ns, total, largest, of_sets, genes, start, stop
@@ -74,28 +92,25 @@ def measure_rows(
     column j. Adds each entry to ``genes[j]`` as (1, x).
     """
     # 99.98 % of counts are below 256: counting them costs 0.05 s where sorting took 0.9
-    bins = np.zeros(256, np.int64)
+    lanes, bins = np.zeros((4, 256), np.int32), np.zeros(256, np.int64)
     large = np.empty(genes.shape[0], np.float64)
     for i in range(start, stop):
-        bins[:] = 0
+        row, columns = data[indptr[i] : indptr[i + 1]], indices[indptr[i] : indptr[i + 1]]
         of_sets[i, :] = 0.0
-        s, above = 0.0, 0
-        for k in range(indptr[i], indptr[i + 1]):
-            j, x = indices[k], np.float64(data[k])
+        s = 0.0
+        for k in range(row.size):
+            j, x = columns[k], np.float64(row[k])
             s += x
             genes[j, 0] += 1.0
             genes[j, 1] += x
-            if x < 256.0:
-                bins[np.int64(x)] += 1
-            else:
-                large[above] = x
-                above += 1
             if marked[j]:
                 for c in range(member.shape[1]):
                     if member[j, c]:
                         of_sets[i, c] += x
         total[i] = s
-        sort_few(large, above)
+        above = count_values(row, lanes, large)
+        for x in range(bins.size):
+            bins[x] = lanes[0, x] + lanes[1, x] + lanes[2, x] + lanes[3, x]
         sum_top(bins, large[:above], ns, largest[i])
 
 

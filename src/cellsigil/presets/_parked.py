@@ -1,4 +1,4 @@
-"""Counts that wait on disk while a run works on X."""
+"""Counts that wait on disk while a run makes X and works on it."""
 
 from __future__ import annotations
 

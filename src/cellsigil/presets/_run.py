@@ -15,6 +15,7 @@ import pandas as pd
 
 from cellsigil import _keys, deconv, io, tl
 from cellsigil._files import write_json
+from cellsigil.pp._subset import in_place
 from cellsigil.presets._errors import InputError, StepError, sentence
 from cellsigil.presets._folder import Results, clear, describe, prepare, summary, write
 from cellsigil.presets._memory import forget, give_back
@@ -106,12 +107,12 @@ def run(
         for i, step in enumerate(steps, start=1):
             step = _with_samples(step, results.adata)
             tell(i, n, step.call)
-            with _heard(results.notes):
-                _run_step(step, results, bulk_table)
-            forget(results.stats, steps[i:])
             if step.call == "pp.normalize":
                 with _step("leaving the counts on disk"):
                     parking.park(results.adata, steps[i:])
+            with _heard(results.notes), in_place():
+                _run_step(step, results, bulk_table)
+            forget(results.stats, steps[i:])
             give_back()
             done.append(step)
         tell(n - 1, n, "report and files")
