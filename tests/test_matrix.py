@@ -200,6 +200,57 @@ def test_what_is_not_log_normalised_is_refused(change, sentence, counts):
         _matrix.read_log(ad.AnnData(change(counts)))
 
 
+@pytest.mark.parametrize("n_threads", [1, 2])
+def test_map_log_is_read_log_and_a_walk(n_threads, container, counts, monkeypatch):
+    monkeypatch.setattr(_matrix, "ENTRIES_AT_ONCE", 50)
+    x = container(sp.csr_matrix(counts.astype(np.float32).log1p()))
+    adata = ad.AnnData(shape=counts.shape)
+    adata.layers["log"] = x
+
+    def sums(block, first):
+        rows = np.arange(first, first + block.n_rows)
+        return np.column_stack((rows, block.to_scipy().toarray()))
+
+    with threads(n_threads):
+        found = np.concatenate(_matrix.map_log(adata, sums, "log"))
+    expected = np.concatenate(list(_matrix.read_log(adata, "log").map(sums)))
+    assert (found == expected).all()
+
+
+@pytest.mark.parametrize(
+    ("change", "sentence"),
+    [
+        (lambda x: x.data.__setitem__(slice(None), 3.0), "X holds whole numbers only"),
+        (lambda x: x.data.__setitem__(-1, 60.5), "not on a log scale"),
+        (lambda x: x.data.__setitem__(-1, -1.5), "negative values"),
+        (lambda x: x.data.__setitem__(-1, np.nan), "holds nan at cell 'c5'"),
+        (lambda x: x.indices.__setitem__(-1, 9), "index 9 in row 5 is out of range"),
+        (lambda x: x.indices.__setitem__(-1, -1), "index -1 in row 5 is out of range"),
+    ],
+)
+def test_map_log_refuses_in_the_words_of_read_log(change, sentence, monkeypatch):
+    monkeypatch.setattr(_matrix, "ENTRIES_AT_ONCE", 4)
+    x = sp.csr_matrix(np.log1p(np.arange(24, dtype=np.float32).reshape(6, 4)))
+    adata = ad.AnnData(x)
+    adata.obs_names = [f"c{i}" for i in range(6)]
+    change(adata.X)
+    for read in (_matrix.read_log, lambda a: _matrix.map_log(a, lambda block, _: block)):
+        with pytest.raises(ValueError, match=sentence):
+            read(adata)
+
+
+def test_map_log_hands_on_rows_in_canonical_form(monkeypatch):
+    monkeypatch.setattr(_matrix, "ENTRIES_AT_ONCE", 2)
+    data = np.array([1.5, 0.5, 0.25, 0.0], np.float32)
+    x = sp.csr_matrix((data, np.array([2, 0, 0, 1]), np.array([0, 2, 4])), shape=(2, 3))
+    adata = ad.AnnData(x.copy())
+    blocks = _matrix.map_log(adata, lambda block, _: block)
+    assert np.concatenate([block.indices for block in blocks]).tolist() == [0, 2, 0]
+    assert np.concatenate([block.data for block in blocks]).tolist() == [0.5, 1.5, 0.25]
+    empty = ad.AnnData(sp.csr_matrix((3, 2), dtype=np.float32))
+    assert sum(block.n_rows for block in _matrix.map_log(empty, lambda block, _: block)) == 3
+
+
 def test_gene_blocks_are_the_columns_for_any_budget(container, counts):
     rows = _matrix.as_rows(container(counts))
     expected = counts.tocsc()

@@ -12,6 +12,7 @@ from cellsigil._core import _csr
 from cellsigil._core._jit import over_range
 
 Expects = Literal["finite", "nonnegative", "counts"]
+DAMAGED = " The file or the code that made it is damaged; write it anew from its source."
 LARGEST_EXACT = 2**24  # float32 holds every integer up to here
 PIECE = 1 << 20  # entries looked at in one go, so that what is made of them stays small
 
@@ -50,7 +51,7 @@ class Block(NamedTuple):
 
 
 def to_block(matrix: Any, name: str, dtype: np.dtype | None = None) -> Block:
-    """Bring any in-memory container to CSR with our types; nothing is checked but the structure."""
+    """Bring any in-memory container to CSR with our types; values and indices are for `checked` to see."""
     if not sp.issparse(matrix):
         matrix = np.asarray(matrix)
         if matrix.ndim != 2 or matrix.dtype.kind not in "biuf":
@@ -68,8 +69,10 @@ def to_block(matrix: Any, name: str, dtype: np.dtype | None = None) -> Block:
         raise ValueError(msg)
     if sp.issparse(matrix) and matrix.format != "csr":
         matrix = _native(matrix).tocsr()
-    check_structure(matrix, name, matrix.shape[0], matrix.shape[1], "row")
+    check_indptr(matrix, name, matrix.shape[0], "row")
     n_stored = int(matrix.indptr[-1])
+    if matrix.indices.dtype != np.int32:  # what does not fit would fold into its range
+        check_indices(matrix, name, matrix.shape[1], "row")
     return Block(
         _as_float(matrix.data[:n_stored], dtype),
         _writable(matrix.indices[:n_stored], np.int32),
@@ -101,32 +104,42 @@ def _as_float(data: np.ndarray, dtype: Any) -> np.ndarray:
 
 def check_structure(matrix: Any, name: str, n_major: int, n_minor: int, axis: str) -> None:
     """Refuse a broken indptr or an index out of bounds, before any kernel walks on it."""
+    check_indptr(matrix, name, n_major, axis)
+    check_indices(matrix, name, n_minor, axis)
+
+
+def check_indptr(matrix: Any, name: str, n_major: int, axis: str) -> None:
+    """Refuse edges of rows (or columns) that do not fit the matrix."""
     indptr, indices = np.asarray(matrix.indptr), np.asarray(matrix.indices)
     broken = f"{name} is a broken sparse matrix: "
-    way_out = " The file or the code that made it is damaged; write it anew from its source."
     if indptr.size != n_major + 1:
-        msg = f"{broken}indptr has {indptr.size} entries for {n_major} {axis}s.{way_out}"
+        msg = f"{broken}indptr has {indptr.size} entries for {n_major} {axis}s.{DAMAGED}"
         raise ValueError(msg)
     if indptr[0] != 0:
-        msg = f"{broken}indptr starts at {indptr[0]} instead of 0.{way_out}"
+        msg = f"{broken}indptr starts at {indptr[0]} instead of 0.{DAMAGED}"
         raise ValueError(msg)
     falls = np.flatnonzero(indptr[1:] < indptr[:-1])
     if falls.size:
-        msg = f"{broken}indptr decreases at {axis} {falls[0]}.{way_out}"
+        msg = f"{broken}indptr decreases at {axis} {falls[0]}.{DAMAGED}"
         raise ValueError(msg)
     if indptr[-1] > min(indices.size, matrix.data.size):
         msg = (
             f"{broken}indptr ends at {indptr[-1]}, but {indices.size} indices and "
-            f"{matrix.data.size} values are stored.{way_out}"
+            f"{matrix.data.size} values are stored.{DAMAGED}"
         )
         raise ValueError(msg)
+
+
+def check_indices(matrix: Any, name: str, n_minor: int, axis: str) -> None:
+    """Refuse an index out of bounds."""
+    indptr, indices = np.asarray(matrix.indptr), np.asarray(matrix.indices)
     used = indices[: indptr[-1]]
     if used.size and (used.min() < 0 or used.max() >= n_minor):
         k = int(np.flatnonzero((used < 0) | (used >= n_minor))[0])
         row = int(np.searchsorted(indptr, k, side="right")) - 1
         msg = (
-            f"{broken}index {used[k]} in {axis} {row} is out of range; only 0 to {n_minor - 1} "
-            f"exist.{way_out}"
+            f"{name} is a broken sparse matrix: index {used[k]} in {axis} {row} is out of range; only 0 to "
+            f"{n_minor - 1} exist.{DAMAGED}"
         )
         raise ValueError(msg)
 
@@ -134,9 +147,10 @@ def check_structure(matrix: Any, name: str, n_major: int, n_minor: int, axis: st
 def checked(
     block: Block, name: str, expects: Expects, names: tuple[Any, Any], first_row: int = 0
 ) -> Block:
-    """Refuse bad values by cell and gene, then return the block in canonical form."""
-    found = np.zeros(block.n_rows, np.uint8)
-    over_range(_csr.inspect, block.n_rows, *block, found)
+    """Refuse indices out of bounds and bad values by cell and gene, then return the block in canonical form."""
+    found = inspected(block)
+    if (found & _csr.INDEX).any():
+        check_indices(block, name, block.n_cols, "row")
     refused = {"finite": 0, "nonnegative": _csr.NEGATIVE, "counts": _csr.NEGATIVE | _csr.FRACTION}
     bad = np.flatnonzero(found & (refused[expects] | _csr.NOT_FINITE))
     if bad.size:
@@ -145,6 +159,13 @@ def checked(
     if unusual & (_csr.UNSORTED | _csr.DUPLICATE | _csr.ZERO):
         block = _canonical(block)
     return block
+
+
+def inspected(block: Block) -> np.ndarray:
+    """Return the bits of all that is unusual in each row, as `_csr.inspect` names it."""
+    found = np.zeros(block.n_rows, np.uint8)
+    over_range(_csr.inspect, block.n_rows, *block, found)
+    return found
 
 
 def _canonical(block: Block) -> Block:

@@ -10,11 +10,12 @@ from scipy.stats import rankdata
 from cellsigil._block import to_block
 from cellsigil._core._scores import (
     add_columns,
-    draw_sums,
+    count_reaching,
     project_dense,
     project_rows,
     window_cumulants,
 )
+from cellsigil.tl._score_cells import parts_of
 from cellsigil.tl.scores._ranked import rank_entries
 
 
@@ -64,9 +65,7 @@ def test_dense_weights_give_the_bits_of_sparse_ones():
     x = to_block(some_rows("distinct", np.float32), "X")
     weights = sp.random(400, 7, 0.4, format="csr", random_state=0)
     sparse, dense = np.full((2, 30, 7), 0.1)
-    project_rows(
-        *x[:3], weights.data, weights.indices, weights.indptr.astype(np.int64), sparse, 0, 30
-    )
+    project_rows(*x[:3], *parts_of(weights), sparse, 0, 30)
     project_dense(*x[:3], weights.toarray(), dense, 0, 30)
     assert (sparse == dense).all()
     np.testing.assert_allclose(sparse, 0.1 + (x.to_scipy() @ weights).toarray())
@@ -86,10 +85,11 @@ def test_sums_of_draws_and_their_cumulants():
     values = rng.gamma(1.0, 1.0, (50, 3))
     windows = np.array([rng.choice(50, 20, replace=False) for _ in range(4)])
     shares = np.array([0.4, 0.3, -0.2, 0.1])
-    drawn = windows[np.arange(4), rng.integers(20, size=(9, 4))]
-    sums = np.zeros((9, 3))
-    draw_sums(values, drawn, shares, sums, 0, 9)
-    np.testing.assert_allclose(sums, np.einsum("dgc,g->dc", values[drawn], shares))
+    drawn = rng.integers(20, size=(9, 4))
+    sums = np.einsum("dgc,g->dc", values[windows[np.arange(4), drawn]], shares)
+    least, count = np.array([np.median(sums[:, 0]) - 1e-9, -np.inf, np.nan]), np.zeros(3, np.int64)
+    count_reaching(values, windows, drawn, shares, least, count, 0, 9)
+    assert count.tolist() == [5, 9, 0]
     cumulants = np.zeros((3, 3))
     window_cumulants(values, windows, shares, cumulants, 0, 3)
     scaled = values[windows] * shares[:, None, None]

@@ -8,6 +8,7 @@ import pandas as pd
 import pytest
 import scipy.sparse as sp
 
+from cellsigil._core._jit import threads
 from cellsigil.tl import group_stats, score_clusters
 
 N_GENES = 400
@@ -103,6 +104,36 @@ def test_random_matched_sets_are_calibrated():
     share = (p <= 0.05).mean()  # 450 tests, three of them dependent: sd about .012
     assert 0.02 < share < 0.09
     assert 0.4 < p.mean() < 0.6
+
+
+@pytest.mark.parametrize("own", [[3], [0, 1, 2, 50], [398, 399, 7, 8, 9, 200], list(range(350))])
+def test_windows_are_of_the_nearest_genes_that_are_not_the_sets_own(own):
+    from cellsigil.tl._score_clusters import WINDOW, Levels, matched_windows
+    from cellsigil.tl._signatures import index_sets, read_signatures
+
+    stats = group_stats(make(), "group")
+    levels = Levels.of(stats, stats.auc)
+    genes = np.lexsort((np.array(stats.genes, object), stats.mean_all))
+    np.testing.assert_array_equal(levels.auc, stats.auc[:, genes].T - 0.5)
+    (s,) = index_sets(read_signatures({"s": stats.genes[own].tolist()}), stats.genes)
+    pool = np.array([gene for gene in genes if gene not in own])
+    size = min(WINDOW, pool.size)
+    windows = matched_windows(levels, s)
+    for gene, window in zip(own, windows):
+        middle = (stats.mean_all[pool] < stats.mean_all[gene]).sum()
+        start = min(max(middle - size // 2, 0), pool.size - size)
+        assert genes[window].tolist() == pool[start : start + size].tolist()
+
+
+def test_the_same_bits_on_any_number_of_threads():
+    adata, tables = make(), []
+    sets = {f"s{k}": [f"g{i}" for i in range(k, k + 9)] for k in range(12)}
+    stats = group_stats(adata, "group")
+    for n in (1, 2, 5):
+        with threads(n):
+            tables.append(score_clusters(adata, sets, "group", stats=stats))
+    for table in tables[1:]:
+        pd.testing.assert_frame_equal(table, tables[0], check_exact=True)
 
 
 def test_tail_goes_on_where_the_draws_end():

@@ -99,14 +99,27 @@ def rank_rows(keys, indices, indptr, wanted, columns, starts, low, high, positiv
 
 
 @kernel
-def project_rows(data, indices, indptr, w_data, w_indices, w_indptr, out, start, stop):
-    """Add to ``out[i]`` the product of row i and a CSR matrix of weights (columns of the rows x columns of out)."""
+def project_rows(data, indices, indptr, wanted, w_data, w_indices, w_indptr, out, start, stop):
+    """Add to ``out[i]`` the product of row i and a CSR matrix of weights (columns of the rows x columns of out).
+
+    ``wanted`` is 1 for columns with a weight, else 0. A row's wanted entries are listed first, without a branch:
+    half the cost of asking each entry where 5 to 50 % are wanted, and no more where all are.
+    """
+    longest = 0
     for i in range(start, stop):
-        for k in range(indptr[i], indptr[i + 1]):
-            j = indices[k]
-            x = np.float64(data[k])
-            for t in range(w_indptr[j], w_indptr[j + 1]):
-                out[i, w_indices[t]] += x * w_data[t]
+        longest = max(longest, indptr[i + 1] - indptr[i])
+    held = np.empty(longest + 1, np.int32)
+    for i in range(start, stop):
+        x, j = data[indptr[i] : indptr[i + 1]], indices[indptr[i] : indptr[i + 1]]
+        n = np.uint32(0)  # unsigned: no look at negative places
+        for k in range(j.size):
+            held[n] = k
+            n += np.uint32(wanted[np.uint32(j[k])])
+        for h in range(np.int64(n)):
+            k = held[h]
+            value = np.float64(x[k])
+            for t in range(w_indptr[j[k]], w_indptr[j[k] + 1]):
+                out[i, w_indices[t]] += value * w_data[t]
 
 
 @kernel
@@ -121,16 +134,20 @@ def project_dense(data, indices, indptr, weights, out, start, stop):
 
 
 @kernel
-def draw_sums(values, drawn, shares, out, start, stop):
-    """Write the weighted sums of rows ``drawn[d]`` of ``values`` (rows x columns) for draws start..stop."""
+def count_reaching(values, windows, drawn, shares, least, count, start, stop):
+    """Count in ``count[c]`` the draws of start..stop whose sum reaches ``least[c]`` in column c of ``values``.
+
+    Draw d takes row ``windows[g, drawn[d, g]]`` for gene g, times its share.
+    """
     total = np.empty(values.shape[1])
     for d in range(start, stop):
         total[:] = 0.0
         for g in range(shares.size):
-            i = drawn[d, g]
+            i = windows[g, drawn[d, g]]
             for c in range(total.size):
                 total[c] += shares[g] * values[i, c]
-        out[d] = total
+        for c in range(total.size):
+            count[c] += total[c] >= least[c]
 
 
 @kernel

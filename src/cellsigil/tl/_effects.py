@@ -98,7 +98,10 @@ def cohen_d(one: Arm, two: Arm) -> np.ndarray:
 
 def blocked_or_pooled(blocked: np.ndarray, pooled: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Return the blocked values, the pooled ones for groups that no sample has enough cells of, and which those are."""
-    alone = np.isnan(blocked).all(axis=1) & ~np.isnan(pooled).all(axis=1)
+    alone = np.isnan(blocked).all(axis=1)
+    if not alone.any():
+        return blocked, alone
+    alone &= ~np.isnan(pooled).all(axis=1)
     return np.where(alone[:, None], pooled, blocked), alone
 
 

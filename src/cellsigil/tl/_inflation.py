@@ -6,16 +6,17 @@ import warnings
 from typing import Any
 
 import numpy as np
+import scipy.sparse as sp
 
+from cellsigil._block import Block
 from cellsigil._core._fixed import scale_for
-from cellsigil._core._scores import add_groups
-from cellsigil._matrix import read_log
+from cellsigil._core._jit import n_threads, over_range
+from cellsigil._core._scores import add_groups, project_rows
+from cellsigil._matrix import map_log
 from cellsigil.tl._groups import read_groups
-from cellsigil.tl._score_cells import apply
+from cellsigil.tl._score_cells import parts_of
 from cellsigil.tl._signatures import IndexedSet
 from cellsigil.tl._stats import GroupStats
-from cellsigil.tl.scores import Plan
-from cellsigil.tl.scores._record import to_weights
 
 
 def shares_of(s: IndexedSet) -> np.ndarray:
@@ -29,27 +30,32 @@ def inflations(adata: Any, stats: GroupStats, indexed: list[IndexedSet]) -> np.n
 
     Var(sum w z) / sum w^2 with every gene's z standardised within groups; one sparse product for all sets.
     """
-    with warnings.catch_warnings(
-        action="ignore"
-    ):  # unlabelled cells: said when the stats were made
+    # Unlabelled cells were told of when the stats were made.
+    with warnings.catch_warnings(action="ignore"):
         codes = read_groups(adata, stats.groupby).codes
     size = stats.n.sum(axis=1)
     free = np.maximum(size - 1, 0)
-    within = np.nansum(stats.var * free[:, None], axis=0) / max(free.sum(), 1)
-    sd = np.sqrt(within)
-    columns = []
+    places, values = [np.empty(0, np.int64)], [np.empty(0)]
     for s in indexed:
-        column = np.zeros(len(stats.genes))
         where = np.concatenate((s.up, s.down))
-        if where.size:
-            kept = sd[where] > 0
-            shares = np.where(kept, shares_of(s), 0.0)
-            norm = np.sqrt((shares**2).sum())
-            column[where[kept]] = shares[kept] / sd[where[kept]] / max(norm, 1e-300)
-        columns.append(column)
-    plan = Plan(to_weights(columns), np.zeros(len(indexed)))
-    rows = read_log(adata, stats.layer)
-    scores = np.concatenate(list(rows.map(lambda block, _: apply(plan, block))))
+        within = (
+            np.take(stats.var, where, axis=1) * free[:, None]
+        )  # by rows: the sums keep their bits
+        sd = np.sqrt(np.nansum(within, axis=0) / max(free.sum(), 1))
+        shares = np.where(sd > 0, shares_of(s), 0.0)
+        norm = max(np.sqrt((shares**2).sum()), 1e-300)
+        places.append(where)
+        values.append(np.divide(shares, sd, out=np.zeros(sd.size), where=sd > 0) / norm)
+    of_set = np.repeat(np.arange(len(indexed)), [where.size for where in places[1:]])
+    entries = (np.concatenate(values), (np.concatenate(places), of_set))
+    weights = parts_of(sp.csr_matrix(entries, shape=(len(stats.genes), len(indexed))))
+
+    def score(block: Block, _: int) -> np.ndarray:
+        out = np.zeros((block.n_rows, len(indexed)))
+        project_rows(*block[:3], *weights, out, 0, block.n_rows)
+        return out
+
+    scores = np.concatenate(map_log(adata, score, stats.layer))
     variance = _group_variances(scores, codes, len(stats.groups))
     pooled = np.nansum(variance * free[:, None], axis=0) / max(free.sum(), 1)
     return np.maximum(pooled, 1.0)
@@ -63,7 +69,9 @@ def _group_variances(scores: np.ndarray, codes: np.ndarray, n_groups: int) -> np
         most = float(np.abs(scores).max(initial=0.0)) * power
         scale = scale_for(most**power, len(scores))
         sums = np.zeros(center.shape, np.int64)
-        add_groups(scores, codes, center, power, scale, sums, 0, scores.shape[1])
+        n_columns = scores.shape[1]
+        chunk = -(-n_columns // n_threads())  # few and wide: a row's scores lie side by side
+        over_range(add_groups, n_columns, scores, codes, center, power, scale, sums, chunk=chunk)
         return sums / scale
 
     mean = total(np.zeros((n_groups, scores.shape[1])), 1) / np.maximum(n, 1)

@@ -144,8 +144,13 @@ def _add_product(block: Block, weights: sp.csr_matrix, out: np.ndarray) -> None:
     if weights.shape[1] <= WIDEST and weights.nnz > DENSE * weights.shape[0] * weights.shape[1]:
         project_dense(*block[:3], weights.toarray(), out, 0, block.n_rows)
     else:
-        indptr = weights.indptr.astype(np.int64)
-        project_rows(*block[:3], weights.data, weights.indices, indptr, out, 0, block.n_rows)
+        project_rows(*block[:3], *parts_of(weights), out, 0, block.n_rows)
+
+
+def parts_of(weights: sp.csr_matrix) -> tuple[np.ndarray, ...]:
+    """Return what `project_rows` takes of weights: which rows have one, values, columns, edges."""
+    wanted = (np.diff(weights.indptr) > 0).astype(np.uint8)
+    return wanted, weights.data, weights.indices, weights.indptr.astype(np.int64)
 
 
 def gene_statistics(

@@ -10,7 +10,8 @@ import numpy as np
 import pandas as pd
 
 from cellsigil import _keys
-from cellsigil._core._scores import draw_sums, window_cumulants
+from cellsigil._core._jit import in_threads
+from cellsigil._core._scores import count_reaching, window_cumulants
 from cellsigil._core._seed import seed_of
 from cellsigil._files import check_key
 from cellsigil.tl._effects import blocked_or_pooled, warn_pooled
@@ -27,6 +28,7 @@ WINDOW = 100
 N_DRAWS = 999
 ENOUGH = 10  # draws beyond the observed, below which the tail is fitted
 LEAST = 3
+TINY = np.finfo(float).tiny
 NORMAL = 1.6e-5  # skew up to which the law is normal, in scipy too
 
 
@@ -118,17 +120,21 @@ def score_table(
     shape = len(stats.groups), len(indexed)
     columns = {name: np.full(shape, np.nan) for name in ("effect", "z", "p")}
     p_from, support = np.full(shape, "none", object), np.zeros(shape, np.int64)
-    for place, s in enumerate(indexed):
-        if s.n_found >= least:
-            effect = effects(s, auc)
-            # The draws of a signature hang on its name alone: the same for all groups, whatever else is scored.
-            draw = np.random.default_rng([seed, zlib.crc32(s.name.encode())])
-            windows = matched_windows(levels, s)
-            p, z, tail = _against_random(levels.auc, effect - 0.5, windows, shares_of(s), draw)
-            for name, values in (("effect", effect), ("z", z), ("p", p)):
-                columns[name][:, place] = values
-            p_from[:, place] = np.where(np.isnan(p), "none", np.where(tail, "tail", "draws"))
-            support[:, place] = (effects(s, stats.auc_sample) > 0.5).sum(axis=1)
+
+    def score(place: int) -> None:  # in a thread, which owns this column of the table
+        s = indexed[place]
+        effect = effects(s, auc)
+        # The draws of a signature hang on its name alone: the same for all groups, whatever else is scored.
+        draw = np.random.default_rng([seed, zlib.crc32(s.name.encode())])
+        windows = matched_windows(levels, s)
+        p, z, tail = _against_random(levels.auc, effect - 0.5, windows, shares_of(s), draw)
+        for name, values in (("effect", effect), ("z", z), ("p", p)):
+            columns[name][:, place] = values
+        p_from[:, place] = np.where(np.isnan(p), "none", np.where(tail, "tail", "draws"))
+        support[:, place] = (effects(s, stats.auc_sample) > 0.5).sum(axis=1)
+
+    for _ in in_threads(score, [i for i, s in enumerate(indexed) if s.n_found >= least]):
+        pass
     table = pd.DataFrame({name: values.ravel() for name, values in columns.items()})
     table.insert(0, "group", [group for group in stats.groups for _ in indexed])
     table.insert(1, "signature", [s.name for s in indexed] * len(stats.groups))
@@ -142,10 +148,9 @@ def score_table(
 class Levels(NamedTuple):
     """The genes in the order of their mean, ties by name, and their AUC - 0.5."""
 
-    genes: np.ndarray  # positions, by mean
     mean: np.ndarray  # in that order
     place: np.ndarray  # of each gene in that order
-    auc: np.ndarray  # genes x groups, a gene's values side by side
+    auc: np.ndarray  # genes x groups, in that order, a gene's values side by side
 
     @classmethod
     def of(cls, stats: GroupStats, auc: np.ndarray) -> Levels:
@@ -153,7 +158,9 @@ class Levels(NamedTuple):
         by_mean = sorted_by_name(stats.mean_all, np.asarray(stats.genes.astype(str), object))
         place = np.empty(by_mean.size, np.int64)
         place[by_mean] = np.arange(by_mean.size)
-        return cls(by_mean, stats.mean_all[by_mean], place, np.ascontiguousarray(auc.T) - 0.5)
+        in_order = np.ascontiguousarray(auc.T[by_mean])
+        in_order -= 0.5
+        return cls(stats.mean_all[by_mean], place, in_order)
 
 
 def effects(s: IndexedSet, auc: np.ndarray) -> np.ndarray:
@@ -170,16 +177,22 @@ def adjust(p: np.ndarray) -> np.ndarray:
 
 
 def matched_windows(levels: Levels, s: IndexedSet) -> np.ndarray:
-    """Return, for each gene of a set, the genes next to it in mean expression, without the set's own."""
+    """Return, for each gene of a set, the places of the genes next to it in mean, without the set's own."""
     own = levels.place[np.concatenate((s.up, s.down))]
-    pool, mean = np.delete(levels.genes, own), np.delete(levels.mean, own)
-    if not pool.size:
+    taken = np.sort(own)
+    n_others = levels.place.size - own.size
+    if not n_others:
         msg = f"Signature {s.name!r} holds all genes, so none is left to compare with."
         raise ValueError(msg)
-    size = min(WINDOW, pool.size)
-    middle = np.searchsorted(mean, levels.mean[own])
-    start = np.clip(middle - size // 2, 0, pool.size - size)
-    return pool[start[:, None] + np.arange(size)]
+    size = min(WINDOW, n_others)
+    mean = levels.mean[own]
+    # Among the others: those of a lower mean, less the set's own.
+    middle = np.searchsorted(levels.mean, mean) - np.searchsorted(levels.mean[taken], mean)
+    start = np.clip(middle - size // 2, 0, n_others - size)
+    among_others = start[:, None] + np.arange(size)
+    # The i-th other gene lies behind as many of the set's own as have at most i others before them.
+    others_before = taken - np.arange(taken.size)
+    return among_others + np.searchsorted(others_before, among_others, side="right")
 
 
 def _against_random(
@@ -192,23 +205,20 @@ def _against_random(
     than ``ENOUGH`` draws reach the effect, p is of the Pearson III law with the same first three.
     """
     n_genes, size = windows.shape
-    near = auc.take(windows.ravel(), axis=0)  # window by window, small enough to stay in the cache
-    drawn = draw.integers(size, size=(N_DRAWS, n_genes)) + np.arange(n_genes) * size
-    sums = np.empty((N_DRAWS, effect.size))
-    draw_sums(near, drawn, shares, sums, 0, N_DRAWS)
+    drawn = draw.integers(size, size=(N_DRAWS, n_genes))
+    beyond = np.zeros(effect.size, np.int64)
+    count_reaching(auc, windows, drawn, shares, effect - 1e-12, beyond, 0, N_DRAWS)
     cumulants = np.zeros((3, effect.size))
-    here = np.arange(windows.size).reshape(windows.shape)
-    window_cumulants(near, here, shares, cumulants, 0, effect.size)
+    window_cumulants(auc, windows, shares, cumulants, 0, effect.size)
     mean, variance, third = cumulants
     known = np.isfinite(effect)
     varies = known & (variance > 0)
     z, skew = np.full(effect.size, np.nan), np.zeros(effect.size)
     z[varies] = (effect[varies] - mean[varies]) / np.sqrt(variance[varies])
     skew[varies] = np.maximum(third[varies] / variance[varies] ** 1.5, 0.0)
-    beyond = (sums >= effect - 1e-12).sum(axis=0)
     p = np.where(known, (beyond + 1) / (N_DRAWS + 1), np.nan)
     from_tail = varies & (beyond < ENOUGH)
-    p[from_tail] = np.maximum(pearson3_tail(z[from_tail], skew[from_tail]), np.finfo(float).tiny)
+    p[from_tail] = np.maximum(pearson3_tail(z[from_tail], skew[from_tail]), TINY)
     return p, z, from_tail
 
 

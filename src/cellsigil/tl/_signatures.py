@@ -111,18 +111,18 @@ def index_sets(
 
     ``present`` masks genes that count as missing, ``var`` is searched for the kind of name that would match.
     """
-    if not genes.is_unique:
-        twice = genes[genes.duplicated()][0]
+    known = genes if genes.inferred_type == "string" else pd.Index(genes.astype(str), dtype=object)
+    if not known.is_unique:
+        twice = known[known.duplicated()][0]
         msg = f"var_names are not unique ({twice!r} occurs twice). Call adata.var_names_make_unique() first."
         raise ValueError(msg)
-    names = genes.to_numpy(dtype=object)
-    if genes.inferred_type != "string":
-        names = names.astype(str).astype(object)
-    kept = np.arange(names.size) if present is None else np.flatnonzero(present)
-    place = dict(zip(names[kept].tolist(), kept.tolist()))
+    wanted = list({gene: None for gene_set in signatures.values() for gene in gene_set.genes})
+    # An index keeps its table of places, a dict of 30,000 genes took 4 ms a call.
+    places = known.get_indexer(pd.Index(wanted, dtype=known.dtype)).tolist()
+    found = (at >= 0 and (present is None or present[at]) for at in places)
+    place = {gene: at for gene, at, here in zip(wanted, places, found) if here}
     indexed = [_index(gene_set, place) for gene_set in signatures.values()]
     if not any(s.n_found for s in indexed):
-        wanted = [gene for gene_set in signatures.values() for gene in gene_set.genes]
         raise ValueError(_nothing_found(wanted, genes, var))
     return indexed
 
