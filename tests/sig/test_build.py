@@ -475,6 +475,25 @@ def test_labels_left_open_are_left_out_with_a_warning_unless_asked_for():
     assert len(sig.build(adata, "type", keep_unresolved=True).types) == 5
 
 
+def test_cells_without_a_sample_are_counted_once_whatever_was_left_out(cells):
+    labels = cells.obs["cell_type"].astype(object)
+    labels.iloc[:40] = "unknown"
+    donors = cells.obs["donor"].astype(object)
+    donors.iloc[30:45] = None  # 10 of them left out by their label
+    cells.obs["cell_type"], cells.obs["donor"] = labels, donors
+    with pytest.warns(UserWarning, match="labelled 'unknown'") as caught:
+        sig.build(cells, "cell_type", sample_key="donor")
+    said = [str(w.message) for w in caught]
+    assert [text for text in said if "no label" in text] == [
+        "5 cells have no label in obs['donor'] (NaN): they are left out."
+    ]
+    donors.iloc[40:45] = "d1"
+    cells.obs["donor"] = donors
+    with pytest.warns(UserWarning, match="labelled 'unknown'") as caught:
+        sig.build(cells, "cell_type", sample_key="donor")
+    assert not any("no label" in str(w.message) for w in caught)
+
+
 @pytest.mark.parametrize("kind", ["category", object])
 def test_cells_left_out_by_their_label_are_as_if_not_there(cells, kind):
     rng = np.random.default_rng(0)
@@ -490,6 +509,7 @@ def test_cells_left_out_by_their_label_are_as_if_not_there(cells, kind):
     said = [str(w.message) for w in caught]
     assert sum("labelled 'unknown'" in text for text in said) == 1
     assert [text[:26] for text in said if "no label" in text] == ["7 cells have no label in o"]
+    assert {w.filename for w in caught if issubclass(w.category, UserWarning)} == {__file__}
     with pytest.warns(UserWarning, match="7 cells have no label"):
         alone = sig.build(cells[~out].copy(), "cell_type", sample_key="donor")
     assert built.info["card"] == alone.info["card"]

@@ -23,7 +23,6 @@ from cellsigil.sig._choose import Choice, Ranking, choose, rank_genes
 from cellsigil.sig._excluded import GENE_SETS, excluded_genes, gene_names
 from cellsigil.sig._inputs import (
     Cells,
-    Relabelled,
     cell_factors,
     input_hash,
     of_no_type,
@@ -32,7 +31,7 @@ from cellsigil.sig._inputs import (
 )
 from cellsigil.sig._mixtures import number
 from cellsigil.sig._moments import Moments, measure, rna_content, var_samples
-from cellsigil.tl._stats import GroupStats, group_stats
+from cellsigil.tl._stats import GroupStats, count_all
 
 log = logging.getLogger(__name__)
 RNA_CONTENT = {True: "ratios within samples", False: "means over samples, the samples' depth in it"}
@@ -121,16 +120,13 @@ def build(
             f"Pass keep_unresolved=True to keep them as types."
         )
         warnings.warn(msg, UserWarning, stacklevel=2)
-        keys = [key for key in (groupby, sample_key) if key in adata.obs]
-        adata, stats = Relabelled(adata, keys, is_open), None  # a subset would copy X and counts
+        stats = None  # those given hold these cells
     counts = open_counts(adata)
     if stats is None:
-        with _said_before(int(is_open.sum())):
-            stats = group_stats(
-                adata, groupby, sample_key=sample_key, layer=layer, memory_budget=memory_budget
-            )
-    with warnings.catch_warnings(action="ignore"):  # group_stats has told of cells without a label
-        cells = read_cells(adata, groupby, sample_key)
+        with _said_by_build():  # left out by their labels: a subset would copy X and counts
+            stats, _ = count_all(adata, groupby, sample_key, layer, memory_budget, left_out=is_open)
+    with warnings.catch_warnings(action="ignore"):  # count_all has told of cells without a label
+        cells = read_cells(adata, groupby, sample_key, is_open)
     _check_stats(stats, adata, cells, groupby, sample_key)
     factors = cell_factors(adata, counts, ~is_open)
     ids, symbols = gene_names(adata)
@@ -146,16 +142,8 @@ def build(
         warnings.warn(msg, UserWarning, stacklevel=2)
     generator = np.random.default_rng(rng)
     card = measure_transfer(
-        counts,
-        factors.scale,
-        cells,
-        moments,
-        stats,
-        ~excluded,
-        n_markers,
-        choice.selected,
-        generator,
-    )
+        counts, factors.scale, cells, moments, stats, ~excluded, n_markers, choice.selected, generator
+    )  # fmt: skip
     out = _assemble(adata, cells, moments, ranking, choice, ids, symbols)
     out.obs["rna_content"], linked = rna_content(factors.content, cells)
     if not linked:
@@ -209,17 +197,12 @@ def build(
 
 
 @contextmanager
-def _said_before(n_open: int) -> Iterator[None]:
-    """Pass on the warnings from inside; cells that lack a label only because we took it are not counted."""
+def _said_by_build() -> Iterator[None]:
+    """Pass on the warnings from inside as of the line that called `build`."""
     with warnings.catch_warnings(record=True, action="always") as caught:
         yield
     for warning in caught:
-        text = str(warning.message)
-        lost = re.fullmatch(r"(\d+)( cells have no label in .*)", text)
-        if n_open and lost:
-            text = f"{int(lost[1]) - n_open}{lost[2]}"
-        if not text.startswith("0 cells"):
-            warnings.warn(text, warning.category, stacklevel=4)
+        warnings.warn(str(warning.message), warning.category, stacklevel=4)
 
 
 def _assemble(

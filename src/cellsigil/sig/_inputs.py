@@ -14,7 +14,7 @@ from cellsigil import _keys
 from cellsigil._matrix import read_counts
 from cellsigil._rows import Rows
 from cellsigil.pp._normalize import row_sums
-from cellsigil.tl._groups import Groups, read_groups
+from cellsigil.tl._groups import read_labels
 
 CP10K = 1e4
 # Labels of no cell type, lower-cased, with a blank for all but letters and digits.
@@ -50,12 +50,11 @@ class Cells:
         return out
 
 
-def read_cells(adata: ad.AnnData, groupby: str, sample_key: str | None) -> Cells:
-    """Read the labels as `tl.group_stats` does; a cell that lacks either is left out."""
-    groups = read_groups(adata, groupby)
-    samples = Groups(np.zeros(adata.n_obs, np.int32), [""])
-    if sample_key is not None:
-        samples = read_groups(adata, sample_key, argument="sample_key", at_least=1)
+def read_cells(
+    adata: ad.AnnData, groupby: str, sample_key: str | None, left_out: np.ndarray | None = None
+) -> Cells:
+    """Read the labels as `tl.group_stats` does; a cell that lacks either, or is ``left_out``, has none."""
+    groups, samples = read_labels(adata, groupby, sample_key, left_out)
     out = (groups.codes < 0) | (samples.codes < 0)
     group = np.where(out, -1, groups.codes).astype(np.int64)
     sample = np.where(out, 0, samples.codes).astype(np.int64)
@@ -70,20 +69,6 @@ def of_no_type(adata: ad.AnnData, groupby: str) -> np.ndarray:
     words = labels.str.lower().str.replace(r"[^a-z0-9]+", " ", regex=True).str.strip()
     is_open = labels.str.endswith(_keys.UNRESOLVED, na=False)
     return (is_open | words.str.fullmatch(_NO_TYPE.pattern, na=False)).to_numpy(dtype=bool)
-
-
-class Relabelled:
-    """An AnnData's matrices with another ``obs``: cells are left out by their labels, and none is copied."""
-
-    def __init__(self, adata: ad.AnnData, keys: list[str], left_out: np.ndarray) -> None:
-        self.obs = adata.obs.assign(
-            **{key: adata.obs[key].astype("category").where(~left_out) for key in keys}
-        )
-        self._adata = adata
-
-    def __getattr__(self, name: str) -> Any:
-        """Return what the AnnData has under this name."""
-        return getattr(self._adata, name)
 
 
 def cell_factors(adata: ad.AnnData, counts: Rows, wanted: np.ndarray) -> Factors:

@@ -24,10 +24,18 @@ class Groups(NamedTuple):
         return np.bincount(self.codes[self.codes >= 0], minlength=len(self.names)).astype(np.int64)
 
 
-def read_groups(adata: Any, key: str, *, argument: str = "groupby", at_least: int = 2) -> Groups:
+def read_groups(
+    adata: Any,
+    key: str,
+    *,
+    argument: str = "groupby",
+    at_least: int = 2,
+    left_out: np.ndarray | None = None,
+) -> Groups:
     """Read ``obs[key]``: categories in their order, strings sorted, integers sorted as numbers.
 
-    Cells without a label are left out with a warning, categories without a cell silently.
+    Cells without a label are left out with a warning, categories without a cell and the cells of the mask
+    ``left_out`` silently.
 
     Raises
     ------
@@ -53,6 +61,8 @@ def read_groups(adata: Any, key: str, *, argument: str = "groupby", at_least: in
         raise ValueError(msg)
     if not isinstance(column.dtype, pd.CategoricalDtype):
         column = column.astype("category")
+    if left_out is not None:
+        column = column.where(~left_out)
     column = column.cat.remove_unused_categories()
     names = [str(name) for name in column.cat.categories]
     if len(set(names)) < len(names):
@@ -60,7 +70,7 @@ def read_groups(adata: Any, key: str, *, argument: str = "groupby", at_least: in
         msg = f"obs[{key!r}] has two categories that read {twice!r} as text. Rename one of them."
         raise ValueError(msg)
     codes = column.cat.codes.to_numpy().astype(np.int32)
-    if missing := int((codes < 0).sum()):
+    if missing := int(((codes < 0) if left_out is None else (codes < 0) & ~left_out).sum()):
         msg = f"{missing} cells have no label in obs[{key!r}] (NaN): they are left out."
         warnings.warn(msg, UserWarning, stacklevel=3)
     if len(names) < at_least:
@@ -71,6 +81,17 @@ def read_groups(adata: Any, key: str, *, argument: str = "groupby", at_least: in
         )
         raise ValueError(msg)
     return Groups(codes, names)
+
+
+def read_labels(
+    adata: Any, groupby: str, sample_key: str | None, left_out: np.ndarray | None = None
+) -> tuple[Groups, Groups]:
+    """Read groups and samples; without a sample key all cells are of one sample, ""."""
+    groups = read_groups(adata, groupby, left_out=left_out)
+    if sample_key is None:
+        return groups, Groups(np.zeros(adata.n_obs, np.int32), [""])
+    samples = read_groups(adata, sample_key, argument="sample_key", at_least=1, left_out=left_out)
+    return groups, samples
 
 
 def read_genes(adata: Any) -> pd.Index:

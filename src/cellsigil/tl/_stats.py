@@ -15,7 +15,7 @@ from cellsigil._genes import ClassBlock, by_classes
 from cellsigil._matrix import read_log
 from cellsigil._rows import Rows
 from cellsigil.tl._counting import Columns, columns_of, count_genes
-from cellsigil.tl._groups import Groups, read_genes, read_groups
+from cellsigil.tl._groups import Groups, read_genes, read_labels
 
 log = logging.getLogger(__name__)
 
@@ -134,12 +134,14 @@ def count_all(
     layer: str | None,
     memory_budget: int | None,
     also: Callable[[list[str]], Callable[..., dict[str, np.ndarray]] | None] | None = None,
+    left_out: np.ndarray | None = None,
 ) -> tuple[GroupStats, dict[str, np.ndarray]]:
     """Return the statistics of groups and, from the same pass, the arrays of another counting function.
 
-    ``also(groups)`` gives that function, of `Columns` and cells (G, S), or None.
+    ``also(groups)`` gives that function, of `Columns` and cells (G, S), or None. Cells of the mask
+    ``left_out`` do not count.
     """
-    data = read_labelled(adata, groupby, sample_key, layer)
+    data = read_labelled(adata, groupby, sample_key, layer, left_out)
     other = also(data.groups) if also else None
     small = [repr(name) for name, n in zip(data.groups, data.n.sum(axis=1)) if n < 2]
     if small:
@@ -200,7 +202,7 @@ def stats_for(
         msg = f"stats= was made from other genes ({len(stats.genes)}; adata has {adata.n_vars}). {way_out}"
         raise ValueError(msg)
     with warnings.catch_warnings(action="ignore"):  # said when the stats were made
-        groups, samples = _read_labels(adata, groupby, sample_key)
+        groups, samples = read_labels(adata, groupby, sample_key)
     _, n = _classes(groups, samples)
     if groups.names != stats.groups or samples.names != stats.samples or (n != stats.n).any():
         msg = (
@@ -247,19 +249,18 @@ class Labelled(NamedTuple):
         return out
 
 
-def read_labelled(adata: Any, groupby: str, sample_key: str | None, layer: str | None) -> Labelled:
+def read_labelled(
+    adata: Any,
+    groupby: str,
+    sample_key: str | None,
+    layer: str | None,
+    left_out: np.ndarray | None = None,
+) -> Labelled:
     """Read log expression and the labels of its cells."""
     genes = read_genes(adata)
-    groups, samples = _read_labels(adata, groupby, sample_key)
+    groups, samples = read_labels(adata, groupby, sample_key, left_out)
     label, n = _classes(groups, samples)
     return Labelled(read_log(adata, layer), genes, groups.names, samples.names, label, n)
-
-
-def _read_labels(adata: Any, groupby: str, sample_key: str | None) -> tuple[Groups, Groups]:
-    groups = read_groups(adata, groupby)
-    if sample_key is None:
-        return groups, Groups(np.zeros(adata.n_obs, np.int32), [""])
-    return groups, read_groups(adata, sample_key, argument="sample_key", at_least=1)
 
 
 def _classes(groups: Groups, samples: Groups) -> tuple[np.ndarray, np.ndarray]:
