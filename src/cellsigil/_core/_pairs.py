@@ -6,123 +6,140 @@ import numpy as np
 
 from cellsigil._core._jit import inner, kernel
 from cellsigil._core._ranks import tie_end
-from cellsigil._core._sort import radix_sort
+from cellsigil._core._sort import insert_sort, radix_sort
+
+GENES_AT_ONCE = 64  # whose pairs with a group are put in order together, in the first-level cache
+SHARES = 2**30 - 1024  # parts of 0..1: three digits to sort by, where an AUC's own bits are seven
 
 
 @kernel
 def pairwise_auc(
-    edges, keys, classes, group_of, block_of, place, size, total_size, weight, auc, start, stop
+    edges, keys, classes, group_of, block_of, size, pairs, twice, weight, auc, start, stop
 ):
     """Write ``auc[j, g, h]``: how often a cell of group g is above one of group h; a tie counts half.
 
     Within each block (sample), averaged with weights n1 n2 / (n1 + n2) over the blocks that count for
-    both: ``total_size[c, h]`` is n1 + n2 for class c and group h in c's block, infinite where that does
+    both: ``twice[c, h]`` is 2 (n1 + n2) for class c and group h in c's block, infinite where that does
     not count; ``weight[g, h]`` is the sum of the weights, NaN where there is none.
 
-    ``place[g]`` numbers the groups, greatest first: a value is compared with the groups of a lower place
-    only, which are few for most values, and the other half of the wins is what is left of the pairs.
+    ``pairs[c, h]`` is n1 n2, zero in the columns that fill up the vectors; its dtype is what is counted
+    in, and holds twice the largest. Class g * blocks + b is group g in block b.
     """
     n_classes, n_groups, n_blocks = size.size, auc.shape[1], block_of[-1] + 1
-    counts = np.zeros((n_blocks, n_groups), np.int64)
-    for c in range(n_classes):
-        counts[block_of[c], place[group_of[c]]] = size[c]
-    below = np.empty((n_blocks, n_groups), np.int64)  # twice the cells of a group that are below
-    tied = np.zeros((n_blocks, n_groups), np.int64)
-    wins = np.empty((n_blocks, n_groups, n_groups), np.int64)
+    below = np.zeros((n_blocks, pairs.shape[1]), pairs.dtype)
+    tied, wins = np.empty_like(below), np.empty_like(pairs)
     for j in range(start, stop):
-        a, n = edges[j, 0], edges[j, n_classes]
-        below[:] = 2 * counts
         for c in range(n_classes):  # all that is not stored is a zero
-            below[block_of[c], place[group_of[c]]] -= 2 * (edges[j, c + 1] - edges[j, c])
-        for b in range(n_blocks):
-            for p in range(n_groups):
-                for q in range(p):
-                    wins[b, p, q] = below[b, p] * below[b, q] // 4
-        while a < n:
-            end = tie_end(keys, a, n)
-            if end - a == 1:
-                b, p = block_of[classes[a]], place[group_of[classes[a]]]
-                add_row(wins[b, p], below[b], p)
-                below[b, p] += 2
-            else:
-                add_tied(wins, below, tied, classes, a, end, group_of, block_of, place)
-            a = end
-        average_pairs(wins, counts, group_of, block_of, place, total_size, weight, auc[j])
+            below[block_of[c], group_of[c]] = size[c] - (edges[j, c + 1] - edges[j, c])
+        wins[:] = 0
+        a, n = edges[j, 0], edges[j, n_classes]
+        count_wins(keys, classes, a, n, group_of, block_of, below, tied, wins)
+        halve_ties(wins, pairs, group_of, n_blocks)
+        auc[j] = 0.0
+        for c in range(n_classes):  # wins / 2 (n1 + n2) = a block's weight x its AUC
+            for h in range(n_groups):
+                auc[j, group_of[c], h] += wins[c, h] / twice[c, h]
+        for g in range(n_groups):
+            for h in range(n_groups):
+                auc[j, g, h] /= weight[g, h]
 
 
 @inner
-def add_row(total, row, n):
-    """Add the first n of ``row`` to ``total``."""
-    for h in range(n):
-        total[h] += row[h]
+def count_wins(keys, classes, a, n, group_of, block_of, below, tied, wins):
+    """Add to ``wins[c, h]`` how often an entry of class c is above a cell of group h in its block, ties not.
+
+    ``below[b, h]`` has the zeros when it comes in. Every entry adds its block's row, the ties before it
+    too, and takes these away again: they are few (7 % with four samples), and nothing waits for a guess.
+    """
+    last, run = np.full(below.shape[0], -1), np.full(below.shape[0], -1, keys.dtype)
+    for k in range(a, n):
+        c = classes[k]
+        b = block_of[c]
+        for h in range(below.shape[1]):
+            wins[c, h] += below[b, h]
+        below[b, group_of[c]] += 1
+        t = last[b]
+        last[b] = k
+        if t >= 0 and keys[t] == keys[k]:
+            if run[b] != keys[k]:
+                run[b] = keys[k]
+                for h in range(below.shape[1]):
+                    tied[b, h] = 0
+            tied[b, group_of[classes[t]]] += 1
+            for h in range(below.shape[1]):
+                wins[c, h] -= tied[b, h]
 
 
 @inner
-def add_tied(wins, below, tied, classes, a, end, group_of, block_of, place):
-    """Add the wins of a block of ties a..end, and count it among what is below; ``tied`` is 0 before and after."""
-    for k in range(a, end):
-        tied[block_of[classes[k]], place[group_of[classes[k]]]] += 1
-    for k in range(a, end):
-        b, p = block_of[classes[k]], place[group_of[classes[k]]]
-        add_row(wins[b, p], below[b], p)
-        add_row(wins[b, p], tied[b], p)
-    for k in range(a, end):
-        b, p = block_of[classes[k]], place[group_of[classes[k]]]
-        below[b, p] += 2 * tied[b, p]
-        tied[b, p] = 0
-
-
-@inner
-def average_pairs(wins, counts, group_of, block_of, place, total_size, weight, auc):
-    """Average doubled wins over blocks into ``auc[g, h]``; wins / 2 (n1 + n2) = a block's weight x its AUC."""
-    auc[:] = 0.0
-    for c in range(group_of.size):
-        b, p = block_of[c], place[group_of[c]]
-        for h in range(auc.shape[0]):
-            q = place[h]
-            won = wins[b, p, q] if q < p else 2 * counts[b, p] * counts[b, q] - wins[b, q, p]
-            auc[group_of[c], h] += won / (2.0 * total_size[c, h])
-    for g in range(auc.shape[0]):
-        for h in range(auc.shape[0]):
-            auc[g, h] /= weight[g, h]
+def halve_ties(wins, pairs, group_of, n_blocks):
+    """Make of wins without ties twice the wins with half of them: 2 w1 + (n1 n2 - w1 - w2)."""
+    for c in range(wins.shape[0]):
+        g = group_of[c]
+        for h in range(g):
+            d = c - (g - h) * n_blocks
+            more = wins[c, h] - wins[d, g]
+            wins[c, h] = pairs[c, h] + more
+            wins[d, g] = pairs[c, h] - more
 
 
 @kernel
 def summarise_pairs(auc, least, median, mean, start, stop):
-    """Write minimum, median and mean over h of ``auc[j, g, h]`` that is known; NaN where none is."""
-    row = np.empty(auc.shape[2])
-    for j in range(start, stop):
+    """Write minimum, median and mean over h of ``auc[j, g, h]`` that is known; NaN where none is.
+
+    Which are known depends on the numbers of cells alone, so not on the gene.
+    """
+    ordered = np.empty((auc.shape[2], GENES_AT_ONCE))
+    for first in range(start, stop, GENES_AT_ONCE):
+        last = min(first + GENES_AT_ONCE, stop)
         for g in range(auc.shape[1]):
-            n, total = 0, 0.0
+            n = 0
+            mean[first:last, g] = 0.0
             for h in range(auc.shape[2]):
-                value = auc[j, g, h]
-                if value == value:
-                    t = n
-                    while t > 0 and row[t - 1] > value:
-                        row[t] = row[t - 1]
-                        t -= 1
-                    row[t] = value
-                    total += value
+                if auc[first, g, h] == auc[first, g, h]:
+                    for j in range(first, last):
+                        ordered[n, j - first] = auc[j, g, h]
+                        mean[j, g] += auc[j, g, h]
                     n += 1
-            least[j, g] = row[0] if n else np.nan
-            median[j, g] = (row[(n - 1) // 2] + row[n // 2]) / 2 if n else np.nan
-            mean[j, g] = total / n if n else np.nan
+            select_half(ordered, n, last - first)
+            for j in range(first, last):
+                low, high = ordered[(n - 1) // 2, j - first], ordered[n // 2, j - first]
+                least[j, g] = ordered[0, j - first] if n else np.nan
+                median[j, g] = (low + high) / 2 if n else np.nan
+                mean[j, g] = mean[j, g] / n if n else np.nan
+
+
+@inner
+def select_half(rows, n, width):
+    """Bring the least n // 2 + 1 of the first n rows up, in order, in each column of its own.
+
+    Without a branch and with the columns side by side: 5x faster than an insertion sort of each.
+    """
+    for i in range(n // 2 + 1):
+        for k in range(i + 1, n):
+            for v in range(width):
+                a, b = rows[i, v], rows[k, v]
+                rows[i, v] = a if a < b else b
+                rows[k, v] = b if a < b else a
 
 
 @kernel
-def best_ranks(keys, one, two, best, start, stop):
-    """Lower ``best[g, j]`` to the rank of gene j in pairs start..stop, ties sharing the best.
+def best_ranks(auc, pairs, one, two, best, start, stop):
+    """Lower ``best[g, j]`` to the rank of gene j in ``pairs[start:stop]``, ties sharing the best.
 
-    ``keys[i]`` are the bits of the AUC of group ``one[i]`` against ``two[i]``; the greatest is first for
-    the one and the smallest for the other.
+    ``auc[i]`` is that of group ``one[i]`` against ``two[i]``; the greatest is first for the one and the
+    smallest for the other.
     """
-    n = keys.shape[1]
-    ordered, spare = np.empty((2, n), keys.dtype)
-    genes, spare_genes = np.empty((2, n), np.int32)
-    for i in range(start, stop):
-        ordered[:] = keys[i]
-        genes[:] = np.arange(n)
-        radix_sort(ordered, genes, spare, spare_genes, n)
+    n = auc.shape[1]
+    shares, spare, genes, spare_genes = np.empty((4, n), np.int32)
+    ordered = np.empty(n, np.int64)
+    for i in pairs[start:stop]:
+        keys = auc[i].view(np.int64)  # in the order of the values, none of which is below 0
+        for j in range(n):
+            shares[j], genes[j] = int(auc[i, j] * SHARES), j
+        radix_sort(shares, genes, spare, spare_genes, n)
+        for k in range(n):
+            ordered[k] = keys[genes[k]]
+        insert_sort(ordered, genes, n)  # few share a share and are not tied
         a = 0
         while a < n:
             end = tie_end(ordered, a, n)

@@ -12,6 +12,7 @@ from cellsigil._genes import ClassBlock
 
 MIN_CELLS = 3  # of each arm, for a sample to count in a blocked statistic
 ENTRIES_AT_ONCE = 1 << 18  # values and classes: 6 MB with what is made of them
+LANES = 8  # int32 that are added at once
 
 
 class Columns(NamedTuple):
@@ -217,17 +218,19 @@ def pairwise_auc(columns: Columns, n: np.ndarray, fewest: int | None = None) -> 
 
     A sample counts for a pair with at least ``fewest`` cells of both; None: `MIN_CELLS`, 2 where all is one.
     """
-    group_of, block_of = _places(n)
-    fewest = fewest or (2 if n.shape[1] == 1 else MIN_CELLS)
-    one, two = n.T[:, :, None], n.T[:, None, :]  # (S, G, G)
-    counts = (one >= fewest) & (two >= fewest) & ~np.eye(n.shape[0], dtype=bool)
+    (n_groups, n_samples), (group_of, block_of) = n.shape, _places(n)
+    fewest = fewest or (2 if n_samples == 1 else MIN_CELLS)
+    one, two = n[:, :, None], n.T[None]  # (G, S, 1) and (1, S, G)
+    counts = (one >= fewest) & (two >= fewest) & ~np.eye(n_groups, dtype=bool)[:, None]
     total = np.where(counts, one + two, np.inf)
-    weight = (one * two / total).sum(axis=0)
-    place = np.empty(n.shape[0], np.int64)
-    place[np.argsort(-n.sum(axis=1), kind="stable")] = np.arange(place.size)
-    auc = np.empty((columns.n_genes, *weight.shape))
+    weight = (one * two / total).sum(axis=1)
+    narrow = 2 * n.max() ** 2 < 1 << 31
+    pairs = np.zeros((n.size, -(-n_groups // LANES) * LANES), np.int32 if narrow else np.int64)
+    pairs[:, :n_groups] = (one * two).reshape(n.size, n_groups)
+    auc = np.empty((columns.n_genes, n_groups, n_groups))
     _pairs.pairwise_auc(
-        columns.edges, columns.keys, columns.classes, group_of, block_of, place, n.ravel(),
-        total[block_of, group_of], np.where(weight > 0, weight, np.nan), auc, 0, columns.n_genes,
+        columns.edges, columns.keys, columns.classes, group_of, block_of, n.ravel(), pairs,
+        2 * total.reshape(n.size, n_groups), np.where(weight > 0, weight, np.nan), auc,
+        0, columns.n_genes,
     )  # fmt: skip
     return auc

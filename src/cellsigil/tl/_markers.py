@@ -251,9 +251,8 @@ def _best_rank(pairs: np.ndarray, n_groups: int) -> np.ndarray:
     ``pairs`` (pairs g < h, genes) is the AUC of g against h; against g, h ranks the genes in reverse.
     """
     best = np.full((n_groups, pairs.shape[1]), np.inf)
-    known = ~np.isnan(pairs[:, 0])  # it depends on the numbers of cells alone
-    one, two = (side[known] for side in np.triu_indices(n_groups, 1))
-    _pairs.best_ranks(pairs.view(np.int64)[known], one, two, best, 0, one.size)
+    known = np.flatnonzero(~np.isnan(pairs[:, 0]))  # it depends on the numbers of cells alone
+    _pairs.best_ranks(pairs, known, *np.triu_indices(n_groups, 1), best, 0, known.size)
     return np.where(np.isfinite(best), best, np.nan)
 
 
