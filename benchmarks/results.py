@@ -157,6 +157,27 @@ def cold_start() -> list[str]:
     return [*lines, ""]
 
 
+def memory() -> list[str]:
+    path = RESULTS / "memory.json"
+    if not path.exists():
+        return []
+    lines = [
+        "## Memory of a run",
+        "",
+        "`cellsigil run`, report included, on simulated cells: resident MB.",
+    ]
+    lines += ["The bar at 100,000 cells is 3,500. `memory.py`.", ""]
+    found = json.loads(path.read_text())
+    lines += ["| | " + " | ".join(f"{int(n):,} cells" for n in found) + " |"]
+    lines += ["|---" * (1 + len(found)) + "|"]
+    for row in ("counts", "peak"):
+        lines.append(f"| {row} | " + " | ".join(f"{run[row]:.0f}" for run in found.values()) + " |")
+    for step in dict.fromkeys(step for run in found.values() for step in run["steps"]):
+        peaks = [f"{run['steps'].get(step, 0):.0f}" for run in found.values()]
+        lines.append(f"| {step} | " + " | ".join(peaks) + " |")
+    return [*lines, ""]
+
+
 # Why a bar is missed, with what was measured: what a row's name starts with, and the sentence.
 WHY = {
     "QC metrics": "CREST's call measures one gene set and no top-n shares; ours does both, and finds the sets.",
@@ -220,7 +241,7 @@ def main() -> None:
         (
             json.loads(p.read_text())
             for p in RESULTS.glob("*.json")
-            if p.stem not in ("growth", "agreement", "cold_start")
+            if p.stem not in ("growth", "agreement", "cold_start", "memory")
         ),
         key=place,
     )
@@ -240,6 +261,7 @@ def main() -> None:
         "",
         *why(races),
         *cold_start(),
+        *memory(),
         *growth(),
         *agreement(),
         "## All rows",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import tracemalloc
 
 import anndata as ad
 import numpy as np
@@ -285,6 +286,23 @@ def test_a_backed_matrix_comes_by_row_chunks(tmp_path, counts):
     assert not rows.in_memory
     np.testing.assert_array_equal(_dense(rows), counts.toarray())
     np.testing.assert_array_equal(rows.column_counts(), (counts.toarray() > 0).sum(0))
+
+
+def test_what_is_made_of_a_matrix_on_disk_is_held_once(tmp_path):
+    """A zero that is stored is left out; what is made holds the rest, and beside it a few blocks."""
+    stored = sp.random(33_000, 60, 0.3, "csr", dtype=np.float32, random_state=0)
+    stored.data = np.rint(stored.data * 3)
+    ad.AnnData(stored).write_h5ad(tmp_path / "backed.h5ad")
+    rows = _matrix.read_counts(ad.read_h5ad(tmp_path / "backed.h5ad", backed="r"))
+    with threads(1):
+        rows.map_to_matrix(lambda block, _: block.data)  # compiled before it is measured
+        tracemalloc.start()
+        made = rows.map_to_matrix(lambda block, _: np.log1p(block.data))
+        peak = tracemalloc.get_traced_memory()[1]
+        tracemalloc.stop()
+    assert made.nnz == np.count_nonzero(stored.data) < stored.nnz
+    np.testing.assert_array_equal(made.toarray(), np.log1p(stored.toarray()))
+    assert peak < 1.4 * 8 * stored.nnz
 
 
 def test_a_backed_csc_is_refused_with_the_way_out(tmp_path, counts):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any, Literal, NamedTuple
 
 import numpy as np
@@ -209,21 +209,22 @@ def _complaint(
     return f"{found}, but no value may be negative here. Was the matrix scaled or batch-corrected?"
 
 
-def stack(blocks: list[Block], n_cols: int) -> Block:
-    """Put row blocks on top of each other, letting go of each once it is copied: the list ends empty.
+def stack(blocks: Iterable[Block], n_cols: int, most: int | None = None) -> Block:
+    """Put row blocks on top of each other.
 
-    So all rows are held once and not twice: 1.6 GB less for 100k cells x 2k counts.
+    Where it is known that they hold ``most`` entries or fewer, each is let go of once it is copied, and
+    all rows are held once instead of twice.
     """
-    if not blocks:
-        return Block(np.empty(0, np.float32), np.empty(0, np.int32), np.zeros(1, np.int64), n_cols)
-    lengths = np.concatenate([np.diff(block.indptr) for block in blocks])
-    indptr = np.concatenate(([0], np.cumsum(lengths)))
-    data = np.empty(indptr[-1], np.result_type(*(block.data for block in blocks)))
-    indices = np.empty(indptr[-1], np.int32)
-    start, blocks[:] = 0, blocks[::-1]
-    while blocks:
-        block = blocks.pop()
-        entries = slice(start, start + block.data.size)
-        data[entries], indices[entries] = block.data, block.indices
-        start = entries.stop
-    return Block(data, indices, indptr, n_cols)
+    if most is None:
+        blocks = list(blocks)
+        most = sum(block.data.size for block in blocks)
+    data, indices, lengths = np.empty(0, np.float32), np.empty(most, np.int32), []
+    end = 0
+    for block in blocks:
+        if not lengths:
+            data = np.empty(most, block.data.dtype)
+        start, end = end, end + block.data.size
+        data[start:end], indices[start:end] = block.data, block.indices
+        lengths.append(np.diff(block.indptr))
+    indptr = np.concatenate([np.zeros(1, np.int64), *lengths]).cumsum()
+    return Block(data[:end], indices[:end], indptr, n_cols)

@@ -85,7 +85,7 @@ class Rows:
         """Return the matrix as one block; a lazy one is read into memory."""
         if self.in_memory:
             return self._source
-        return stack(list(self.map(lambda block, _: block)), self.shape[1])
+        return stack(self.map(lambda block, _: block), self.shape[1], self._stored())
 
     def map_to_matrix(self, function: Callable[[Block, int], np.ndarray]) -> Any:
         """Return the matrix with the same sparsity whose float32 data are ``function(block, first_row)``.
@@ -96,7 +96,7 @@ class Rows:
             return self._map_dask(function)
         if not self.in_memory:
             done = self.map(lambda block, first: block._replace(data=function(block, first)))
-            return stack(list(done), self.shape[1]).to_scipy()
+            return stack(done, self.shape[1], self._stored()).to_scipy()
         block = self._source
         data, indices = np.empty(block.data.size, np.float32), np.empty_like(block.indices)
 
@@ -131,7 +131,7 @@ class Rows:
         """Return at least columns start..stop in memory, their numbers as in the whole matrix."""
         if self.in_memory:
             return self._source
-        return stack([block for _, block in self.in_order(start, stop)], self.shape[1])
+        return stack((block for _, block in self.in_order(start, stop)), self.shape[1])
 
     def in_order(self, start: int, stop: int) -> Iterator[tuple[int, Block]]:
         """Yield (first_row, block) in row order; a lazy matrix's blocks hold columns start..stop only."""
@@ -145,6 +145,11 @@ class Rows:
             return first, Block(kept.data, indices, kept.indptr.astype(np.int64), block.n_cols)
 
         yield from self.map(select)
+
+    def _stored(self) -> int | None:
+        """Return how many entries a sparse matrix on disk has, zeros too; None where that is not known."""
+        group = getattr(self._source, "group", None)
+        return None if group is None else int(group["data"].shape[0])
 
     def _read(self, start: int, stop: int) -> Block:
         piece = to_block(self._source[start:stop], self.name, dtype=self.dtype)
