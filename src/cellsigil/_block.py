@@ -218,7 +218,8 @@ def stack(blocks: Iterable[Block], n_cols: int, most: int | None = None) -> Bloc
     if most is None:
         blocks = list(blocks)
         most = sum(block.data.size for block in blocks)
-    data, indices, lengths = np.empty(0, np.float32), np.empty(most, np.int32), []
+    data, indices = np.empty(0, np.float32), np.empty(most, np.int32)
+    lengths: list[np.ndarray] = []
     end = 0
     for block in blocks:
         if not lengths:
