@@ -308,6 +308,29 @@ def test_approximate_probes_more_until_it_is_enough(monkeypatch, many_lists):
         pp.neighbors(cells(points), method="approximate")
 
 
+@pytest.mark.parametrize("n", [2, 3, 700, 6000])
+def test_one_sample_chooses_and_another_measures(n):
+    choosing, measuring = _ivf._samples(n)
+    assert not set(choosing) & set(measuring)
+    assert choosing.size + measuring.size == min(n, 1024)
+    assert 0 <= choosing.size - measuring.size <= 1
+
+
+def test_the_recall_is_that_of_cells_that_had_no_part_in_the_choice(monkeypatch, many_lists):
+    points = np.random.default_rng(2).normal(size=(4000, 30)).astype(np.float32)
+    orders, asked = [], []
+    make, ranks = _ivf._make_lists, _ivf._ranks_of_lists
+    monkeypatch.setattr(_ivf, "_make_lists", lambda p: (orders.append(make(p)), orders[0])[1])
+    monkeypatch.setattr(_ivf, "_ranks_of_lists", lambda *a: (asked.append(a[2]), ranks(*a))[1])
+    _, distances, recall = _ivf.nearest_by_lists(points, 14, 0.97)
+    reached = distances <= _knn.nearest(points, 14)[1][:, -1:]
+    choosing, measuring = _ivf._samples(4000)
+    np.testing.assert_array_equal(asked[0], choosing)
+    assert recall == reached[orders[0].order[measuring]].mean()
+    assert 0.97 <= recall < 1.0
+    assert reached[orders[0].order[choosing]].mean() >= 0.97
+
+
 @pytest.mark.usefixtures("many_lists")
 def test_approximate_gives_the_same_bits_on_any_number_of_threads():
     points, found = overlapping(), []

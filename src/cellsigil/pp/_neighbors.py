@@ -40,8 +40,9 @@ def neighbors(
     Up to 25,000 cells the search is exact, and ties are broken by the cells' order, counted from the
     cell itself onwards. Above, cells look only among the nearest of the lists that k-means puts them
     into, and then among the neighbours of their neighbours. What that finds is measured on 512 cells
-    against the exact answer, and more lists are searched until at least 99 % of the neighbours are
-    found (95 % above 100,000 cells). The answer does not depend on the number of threads.
+    against the exact answer, others than the 512 by which the number of lists was chosen, and more lists
+    are searched until at least 99 % of the neighbours of both are found (95 % above 100,000 cells). The
+    answer does not depend on the number of threads.
 
     Parameters
     ----------
