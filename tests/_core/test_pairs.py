@@ -10,7 +10,7 @@ from cellsigil._core import _pairs
 from cellsigil._core._jit import over_range
 from cellsigil._genes import by_classes
 from cellsigil._matrix import as_rows
-from cellsigil.tl._counting import columns_of, pairwise_auc
+from cellsigil.tl._counting import _within, columns_of, pairwise_auc
 
 
 def share_above(one, two) -> float:
@@ -39,7 +39,10 @@ def test_pairs_are_counted(cells, spread):
     ((columns,),) = by_classes(
         as_rows(values[:, None]), label, 22, lambda x: list(columns_of(x)), None
     )
-    auc = pairwise_auc(columns, n, fewest=1)[0]
+    (auc,), within = pairwise_auc(columns, n, fewest=1)
+    alone = _within(columns, n)
+    np.testing.assert_array_equal(within.above, alone.above)
+    np.testing.assert_array_equal(within.ties, alone.ties)
     for g in range(11):
         for h in range(11):
             arms = [[values[(group == x) & (sample == s)] for x in (g, h)] for s in range(2)]

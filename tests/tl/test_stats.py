@@ -21,7 +21,7 @@ from cellsigil._core import _moments, _ranks
 from cellsigil._core._jit import threads
 from cellsigil._genes import by_classes
 from cellsigil._matrix import as_rows
-from cellsigil.tl._counting import Columns, columns_of, count_against, pairwise_auc
+from cellsigil.tl._counting import Columns, _within, columns_of, count_against, pairwise_auc
 from cellsigil.tl._groups import read_groups
 from cellsigil.tl._stats import read_labelled, stats_for
 
@@ -230,7 +230,10 @@ def test_kernels_on_small_arrays(cells):
     size = np.bincount(group, minlength=3)
     group_of = np.repeat(np.arange(3), 2)
     _ranks.rank_sums(columns.edges, columns.keys, columns.classes, group_of, n, ranks, ties, 0, 1)
-    auc = pairwise_auc(columns, n.reshape(3, 2), fewest=1)
+    auc, within = pairwise_auc(columns, n.reshape(3, 2), fewest=1)
+    alone = _within(columns, n.reshape(3, 2))
+    np.testing.assert_array_equal(within.above, alone.above)
+    np.testing.assert_array_equal(within.ties, alone.ties)
     for g in range(3):
         mine, rest = values[group == g].tolist(), values[group != g].tolist()
         u = (ranks[0, g] - size[g] * (size[g] + 1)) / 2
@@ -298,7 +301,7 @@ def test_against_one_group_means_what_naive_says(adata, sample_key):
 
 def test_pairs_mirror_each_other(adata):
     data = read_labelled(adata, "type", "donor", None)
-    auc = np.concatenate(list(data.by_genes(pairwise_auc, 300)))
+    auc = np.concatenate([auc for auc, _ in data.by_genes(pairwise_auc, 300)])
     np.testing.assert_allclose(
         auc + auc.transpose(0, 2, 1), np.where(np.eye(3) > 0, np.nan, 1.0)[None].repeat(40, 0)
     )

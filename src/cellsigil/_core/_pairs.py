@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from cellsigil._core._jit import inner, kernel
-from cellsigil._core._ranks import tie_end
+from cellsigil._core._ranks import cubed, tie_end
 from cellsigil._core._sort import insert_sort, radix_sort
 
 GENES_AT_ONCE = 64  # whose pairs with a group are put in order together, in the first-level cache
@@ -14,7 +14,20 @@ SHARES = 2**30 - 1024  # parts of 0..1: three digits to sort by, where an AUC's 
 
 @kernel
 def pairwise_auc(
-    edges, keys, classes, group_of, block_of, size, pairs, twice, weight, auc, start, stop
+    edges,
+    keys,
+    classes,
+    group_of,
+    block_of,
+    size,
+    pairs,
+    twice,
+    weight,
+    auc,
+    above,
+    ties,
+    start,
+    stop,
 ):
     """Write ``auc[j, g, h]``: how often a cell of group g is above one of group h; a tie counts half.
 
@@ -24,6 +37,9 @@ def pairwise_auc(
 
     ``pairs[c, h]`` is n1 n2, zero in the columns that fill up the vectors; its dtype is what is counted
     in, and holds twice the largest. Class g * blocks + b is group g in block b.
+
+    ``above[j, c]`` becomes twice the U of class c against all others of its block, ``ties[j, b]`` Σ(t³ - t)
+    over the ties within block b: what `rank_sums_within` counts.
     """
     n_classes, n_groups, n_blocks = size.size, auc.shape[1], block_of[-1] + 1
     below = np.zeros((n_blocks, pairs.shape[1]), pairs.dtype)
@@ -31,27 +47,33 @@ def pairwise_auc(
     for j in range(start, stop):
         for c in range(n_classes):  # all that is not stored is a zero
             below[block_of[c], group_of[c]] = size[c] - (edges[j, c + 1] - edges[j, c])
+        for b in range(n_blocks):
+            ties[j, b] = cubed(below[b].sum())
         wins[:] = 0
         a, n = edges[j, 0], edges[j, n_classes]
-        count_wins(keys, classes, a, n, group_of, block_of, below, tied, wins)
+        count_wins(keys, classes, a, n, group_of, block_of, below, tied, wins, ties[j])
         halve_ties(wins, pairs, group_of, n_blocks)
         auc[j] = 0.0
         for c in range(n_classes):  # wins / 2 (n1 + n2) = a block's weight x its AUC
+            g = group_of[c]
+            above[j, c] = wins[c].sum() - wins[c, g]
             for h in range(n_groups):
-                auc[j, group_of[c], h] += wins[c, h] / twice[c, h]
+                auc[j, g, h] += wins[c, h] / twice[c, h]
         for g in range(n_groups):
             for h in range(n_groups):
                 auc[j, g, h] /= weight[g, h]
 
 
 @inner
-def count_wins(keys, classes, a, n, group_of, block_of, below, tied, wins):
+def count_wins(keys, classes, a, n, group_of, block_of, below, tied, wins, ties):
     """Add to ``wins[c, h]`` how often an entry of class c is above a cell of group h in its block, ties not.
 
     ``below[b, h]`` has the zeros when it comes in. Every entry adds its block's row, the ties before it
     too, and takes these away again: they are few (7 % with four samples), and nothing waits for a guess.
+    ``ties[b]`` grows by t³ - t for each run of t of them.
     """
     last, run = np.full(below.shape[0], -1), np.full(below.shape[0], -1, keys.dtype)
+    length = np.ones(below.shape[0], np.int64)
     for k in range(a, n):
         c = classes[k]
         b = block_of[c]
@@ -62,12 +84,16 @@ def count_wins(keys, classes, a, n, group_of, block_of, below, tied, wins):
         last[b] = k
         if t >= 0 and keys[t] == keys[k]:
             if run[b] != keys[k]:
-                run[b] = keys[k]
+                ties[b] += cubed(length[b])
+                run[b], length[b] = keys[k], 1
                 for h in range(below.shape[1]):
                     tied[b, h] = 0
             tied[b, group_of[classes[t]]] += 1
+            length[b] += 1
             for h in range(below.shape[1]):
                 wins[c, h] -= tied[b, h]
+    for b in range(ties.size):
+        ties[b] += cubed(length[b])
 
 
 @inner

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -37,6 +37,13 @@ class Columns(NamedTuple):
         return out
 
 
+class Within(NamedTuple):
+    """Each class against all others of its sample."""
+
+    above: np.ndarray  # int64 (genes, G * S): twice U
+    ties: np.ndarray  # (genes, S): Σ(t³ - t)
+
+
 def columns_of(block: ClassBlock) -> Iterator[Columns]:
     """Yield a block's genes, so few at a time that what is made of their values stays in the cache."""
     for part in block.parts(ENTRIES_AT_ONCE):
@@ -46,10 +53,15 @@ def columns_of(block: ClassBlock) -> Iterator[Columns]:
         yield Columns(part.edges, part.values, out, classes)
 
 
-def count_genes(columns: Columns, n: np.ndarray) -> dict[str, np.ndarray]:
-    """Return the fields of `GroupStats` for some genes; ``n`` is the cells (G, S) of class g * S + s."""
+def count_genes(
+    columns: Columns, n: np.ndarray, within: Within | None = None
+) -> dict[str, np.ndarray]:
+    """Return the fields of `GroupStats` for some genes; ``n`` is the cells (G, S) of class g * S + s.
+
+    ``within`` is what `pairwise_auc` found on its way, and spares a look at the values.
+    """
     with np.errstate(invalid="ignore", divide="ignore"):
-        return _moments_of(columns, n) | _ranks_of(columns, n)
+        return _moments_of(columns, n) | _ranks_of(columns, n, within)
 
 
 def blocked(by_sample: np.ndarray, n: np.ndarray, other: np.ndarray) -> np.ndarray:
@@ -126,32 +138,39 @@ def normal_scores(
     return u / pairs, np.where(nothing, 0.0, corrected), centred / sd
 
 
-def _ranks_of(columns: Columns, n: np.ndarray) -> dict[str, np.ndarray]:
+def _ranks_of(columns: Columns, n: np.ndarray, within: Within | None) -> dict[str, np.ndarray]:
     (n_groups, n_samples), n_genes = n.shape, columns.n_genes
-    size, (group_of, block_of) = n.sum(axis=1), _places(n)
-    ordered = (columns.edges, columns.keys, columns.classes)
+    size, (group_of, _) = n.sum(axis=1), _places(n)
     ranks = np.empty((n_genes, n_groups), np.int64)
     ties = np.empty(n_genes)
-    _ranks.rank_sums(*ordered, group_of, n.ravel(), ranks, ties, 0, n_genes)
+    _ranks.rank_sums(
+        columns.edges, columns.keys, columns.classes, group_of, n.ravel(), ranks, ties, 0, n_genes
+    )
     u = (ranks - size * (size + 1)) / 2
     auc, u_z, z_raw = (x.T for x in normal_scores(u, size, n.sum() - size, ties[:, None]))
     fields = {"auc": auc, "u_z": u_z, "z_raw": z_raw}
     if n_samples == 1:
         return fields | {"auc_blocked": auc, "auc_sample": auc[:, None], "z_blocked": u_z}
-    within = np.empty((n_genes, n.size), np.int64)
-    block_ties = np.empty((n_genes, n_samples))
-    block_size = n.sum(axis=0)
-    _ranks.rank_sums_within(
-        *ordered, block_of, n.ravel(), block_size, within, block_ties, 0, n_genes
-    )
-    u = (within.reshape(n_genes, n_groups, n_samples) - n * (n + 1)) / 2
-    other = block_size - n
+    above, block_ties = within or _within(columns, n)
+    u = above.reshape(n_genes, n_groups, n_samples) / 2
+    other = n.sum(axis=0) - n
     auc_sample = np.where(enough(n, other), u / (n * other), np.nan).transpose(1, 2, 0)
     return fields | {
         "auc_sample": auc_sample,
         "auc_blocked": blocked(auc_sample, n, other),
         "z_blocked": _van_elteren(u, n, other, block_ties),
     }
+
+
+def _within(columns: Columns, n: np.ndarray) -> Within:
+    _, block_of = _places(n)
+    ranks = np.empty((columns.n_genes, n.size), np.int64)
+    ties = np.empty((columns.n_genes, n.shape[1]))
+    _ranks.rank_sums_within(
+        columns.edges, columns.keys, columns.classes, block_of, n.ravel(), n.sum(axis=0),
+        ranks, ties, 0, columns.n_genes,
+    )  # fmt: skip
+    return Within(ranks - (n * (n + 1)).ravel(), ties)
 
 
 def _van_elteren(u: np.ndarray, n: np.ndarray, other: np.ndarray, ties: np.ndarray) -> np.ndarray:
@@ -198,23 +217,27 @@ def count_against(columns: Columns, n: np.ndarray, reference: int) -> dict[str, 
     }
 
 
-def count_pairs(columns: Columns, n: np.ndarray) -> dict[str, np.ndarray]:
+def count_pairs(columns: Columns, n: np.ndarray, *, within: bool = False) -> dict[str, Any]:
     """Return the AUC of each group against each other one, blocked by sample, and its summaries.
 
     ``auc_min``, ``auc_median``, ``auc_mean`` are (G, genes) over the other groups; ``pairs`` is
     (pairs g < h, genes): a gene's order in h against g is the reverse of its order in g against h.
+    With ``within`` also what is known on the way, for `count_genes`.
     """
-    auc = pairwise_auc(columns, n)
+    auc, known = pairwise_auc(columns, n)
     least, median, mean = np.empty((3, *auc.shape[:2]))
     _pairs.summarise_pairs(auc, least, median, mean, 0, columns.n_genes)
     upper = np.triu_indices(n.shape[0], 1)
-    return {
+    found: dict[str, Any] = {
         "auc_min": least.T, "auc_median": median.T, "auc_mean": mean.T, "pairs": auc[:, *upper].T,
     }  # fmt: skip
+    return found | {"within": known} if within else found
 
 
-def pairwise_auc(columns: Columns, n: np.ndarray, fewest: int | None = None) -> np.ndarray:
-    """Return the AUC of each group against each other one, blocked by sample: (genes, G, G).
+def pairwise_auc(
+    columns: Columns, n: np.ndarray, fewest: int | None = None
+) -> tuple[np.ndarray, Within]:
+    """Return the AUC of each group against each other one, blocked by sample: (genes, G, G), and `Within`.
 
     A sample counts for a pair with at least ``fewest`` cells of both; None: `MIN_CELLS`, 2 where all is one.
     """
@@ -228,9 +251,12 @@ def pairwise_auc(columns: Columns, n: np.ndarray, fewest: int | None = None) -> 
     pairs = np.zeros((n.size, -(-n_groups // LANES) * LANES), np.int32 if narrow else np.int64)
     pairs[:, :n_groups] = (one * two).reshape(n.size, n_groups)
     auc = np.empty((columns.n_genes, n_groups, n_groups))
+    within = Within(
+        np.empty((columns.n_genes, n.size), np.int64), np.empty((columns.n_genes, n_samples))
+    )
     _pairs.pairwise_auc(
         columns.edges, columns.keys, columns.classes, group_of, block_of, n.ravel(), pairs,
         2 * total.reshape(n.size, n_groups), np.where(weight > 0, weight, np.nan), auc,
-        0, columns.n_genes,
+        *within, 0, columns.n_genes,
     )  # fmt: skip
-    return auc
+    return auc, within

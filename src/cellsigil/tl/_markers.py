@@ -115,7 +115,9 @@ def markers(
     if stats is None:  # what another reference needs is counted in the same pass
         stats, found = count_all(
             adata, groupby, sample_key, layer, memory_budget,
-            also=lambda groups: _counter(_reference_index(groups, groupby, reference), reference),
+            also=lambda groups: _counter(
+                _reference_index(groups, groupby, reference), reference, within=True
+            ),
         )  # fmt: skip
     stats = stats_for(adata, groupby, sample_key=sample_key, layer=layer, stats=stats)
     versus = _reference_index(stats.groups, groupby, reference)
@@ -165,11 +167,13 @@ def _reference_index(groups: list[str], groupby: str, reference: str) -> int | N
     return groups.index(str(reference))
 
 
-def _counter(versus: int | None, reference: str) -> Callable[..., dict[str, np.ndarray]] | None:
+def _counter(
+    versus: int | None, reference: str, *, within: bool = False
+) -> Callable[..., dict[str, Any]] | None:
     """Return what counts for a reference that is not the rest."""
     if versus is not None:
         return functools.partial(count_against, reference=versus)
-    return count_pairs if reference == "pairwise" else None
+    return functools.partial(count_pairs, within=within) if reference == "pairwise" else None
 
 
 def _chosen(stats: GroupStats, groups: Sequence[str] | None, versus: int | None) -> list[int]:

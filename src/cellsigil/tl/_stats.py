@@ -133,12 +133,13 @@ def count_all(
     sample_key: str | None,
     layer: str | None,
     memory_budget: int | None,
-    also: Callable[[list[str]], Callable[..., dict[str, np.ndarray]] | None] | None = None,
+    also: Callable[[list[str]], Callable[..., dict[str, Any]] | None] | None = None,
     left_out: np.ndarray | None = None,
 ) -> tuple[GroupStats, dict[str, np.ndarray]]:
     """Return the statistics of groups and, from the same pass, the arrays of another counting function.
 
-    ``also(groups)`` gives that function, of `Columns` and cells (G, S), or None. Cells of the mask
+    ``also(groups)`` gives that function, of `Columns` and cells (G, S), or None; its ``within`` is
+    for `count_genes`. Cells of the mask
     ``left_out`` do not count.
     """
     data = read_labelled(adata, groupby, sample_key, layer, left_out)
@@ -153,7 +154,8 @@ def count_all(
 
     def count(columns: Columns, n: np.ndarray) -> dict[str, np.ndarray]:
         more = other(columns, n) if other else {}
-        return count_genes(columns, n) | {f"also {name}": x for name, x in more.items()}
+        fields = count_genes(columns, n, more.pop("within", None))
+        return fields | {f"also {name}": x for name, x in more.items()}
 
     fields = data.gather(count, memory_budget)
     found = {
