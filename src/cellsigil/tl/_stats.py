@@ -139,8 +139,7 @@ def count_all(
     """Return the statistics of groups and, from the same pass, the arrays of another counting function.
 
     ``also(groups)`` gives that function, of `Columns` and cells (G, S), or None; its ``within`` is
-    for `count_genes`. Cells of the mask
-    ``left_out`` do not count.
+    for `count_genes`. Cells of the mask ``left_out`` do not count.
     """
     data = read_labelled(adata, groupby, sample_key, layer, left_out)
     other = also(data.groups) if also else None
