@@ -5,10 +5,12 @@ import pytest
 import scipy.sparse as sp
 from scipy.sparse.csgraph import connected_components
 
+from cellsigil._core import _leiden
 from cellsigil._core._jit import threads
-from cellsigil._core._leiden import HEAT, _scaled, leiden, sweep
+from cellsigil._core._leiden import _combined, _rounds, _scaled, leiden, split, sweep
 from cellsigil._core._leiden_move import BLOCK, LARGE, move_nodes, shuffled
 from cellsigil._core._leiden_refine import aggregate, refine, renumber
+from cellsigil._core._leiden_round import HEAT, modularity
 
 
 def naive_modularity(graph, labels, resolution=1.0):
@@ -122,6 +124,68 @@ def test_same_bits_on_any_number_of_threads():
     for labels, quality in results[1:]:
         np.testing.assert_array_equal(labels, results[0][0])
         assert quality == results[0][1]
+
+
+def test_same_bits_with_threads_and_in_turn(monkeypatch):
+    graph = random_graph(400, 0.06, 3, groups=8)
+    assert graph.nnz < _leiden.SMALL
+    labels, quality = run(graph)
+    monkeypatch.setattr(_leiden, "SMALL", 0)
+    with threads(3):
+        other, reached = run(graph)
+    np.testing.assert_array_equal(labels, other)
+    assert quality == reached
+
+
+def test_only_two_runs_are_made_where_they_are_alike(monkeypatch):
+    seen = []
+    monkeypatch.setattr(_leiden, "_rounds", lambda *a: seen.append(a[3]) or _rounds(*a))
+    clear, unclear = cliques(10, 6), random_graph(400, 0.02, 3)
+    for graph, want in ((clear, {5, 6}), (unclear, {5, 6, 7, 8})):
+        seen.clear()
+        run(graph, seeds=[5, 6, 7, 8])
+        assert set(seen[:-1]) == want  # the last call goes on with what they combine to
+        assert len(seen) == len(want) + 1
+    seen.clear()
+    sweep(unclear, resolutions=[1.0, 1e-9], n_iterations=2, seeds=[5, 6, 7, 8])
+    assert len(seen) == 4 + 2 + 2  # at 1e-9 all is one community in the first two
+
+
+@pytest.mark.parametrize("n_labels", [1, 2, 4])
+def test_split_means_connected_and_together_in_all_labels(n_labels):
+    graph = random_graph(150, 0.03, 6)
+    labels = np.random.default_rng(0).integers(3, size=(n_labels, 150)).astype(np.int32)
+    part, n_parts = split(graph.indptr.astype(np.int64), graph.indices, labels)
+    together = graph.toarray() * (labels[:, :, None] == labels[:, None, :]).all(axis=0)
+    n, want = connected_components(together, directed=False)
+    assert n_parts == n == len(np.unique(np.stack([part, want]), axis=1).T)
+    assert part.max() == n - 1
+
+
+def test_combined_runs_are_no_worse_than_the_best_of_them():
+    better = 0
+    for seed in range(6):
+        level, _ = _scaled(random_graph(400, 0.05, seed, groups=8))
+        found = [_rounds(level, 1.0, 1, run) for run in range(3)]
+        for labels, quality in found:
+            assert quality == pytest.approx(modularity(*level, 0.0, 1.0, labels), abs=1e-12)
+        best = max(quality for _, quality in found)
+        reached = modularity(*level, 0.0, 1.0, _combined(level, 1.0, found, 9))
+        assert reached >= best - 1e-12
+        better += reached > best + 1e-6
+    assert better >= 3
+
+
+def test_moving_stops_after_so_many_visits():
+    level, _ = _scaled(random_graph(200, 0.1, 4, groups=4))
+    whole, none, some = (np.arange(200, dtype=np.int32) for _ in range(3))
+    n_moves, _ = move_nodes(*level, 1.0, 1e-12, whole, 7, -1)
+    assert n_moves > 150
+    assert move_nodes(*level, 1.0, 1e-12, none, 7, 0) == (0, 200)
+    assert none.tolist() == list(range(200))
+    n_some, left = move_nodes(*level, 1.0, 1e-12, some, 7, 50)
+    assert 0 < n_some <= 50
+    assert left == len(np.unique(some))
 
 
 def test_identical_cliques_are_told_apart():

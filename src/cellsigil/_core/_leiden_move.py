@@ -65,19 +65,20 @@ def best_community(touched, n_touched, weight, total, own, pull, slack):
 
 
 @kernel
-def move_nodes(indptr, indices, data, strength, resolution, slack, community, dice):
+def move_nodes(indptr, indices, data, strength, resolution, slack, community, dice, most=-1):
     """Move nodes to better communities until no node gains; return the moves and the communities left.
 
     With strengths that sum to 1, v gains w(v, C) - resolution * k_v * K_C in C (Traag 2019, eq. 1), v
     itself taken out of C. Gains below ``slack * k_v`` are rounding, with which a node could go to and fro
-    for ever. ``community`` (n,) int32, below n, is changed in place.
+    for ever. ``community`` (n,) int32, below n, is changed in place. ``most`` visits are made; -1: no limit.
     """
     n = strength.size
     size, total, empty, n_empty = sizes_and_strengths(community, strength)
     weight, touched = np.zeros(n), np.empty(n + 1, np.int32)
     queue, queued = shuffled(n, dice), np.ones(n, np.bool_)
     head, waiting, n_moves = 0, n, 0
-    while waiting:
+    while waiting and most:
+        most -= 1
         v = queue[head]
         head = head + 1 if head + 1 < n else 0
         waiting -= 1

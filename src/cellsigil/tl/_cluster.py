@@ -22,8 +22,8 @@ from cellsigil.tl._graph import read_graph
 
 log = logging.getLogger(__name__)
 
-# Of so many runs the best is kept: between seeds the modularity's sd is .0005 to .001, more than between
-# tools, and four runs still cost less than one call of scanpy's.
+# At most so many runs are made and combined: between seeds the modularity's sd is .0005 to .001, more than
+# between tools, and four runs still cost less than one call of scanpy's.
 RUNS = 4
 FLAVORS = ("cellsigil", "igraph", "leidenalg")
 
@@ -50,11 +50,12 @@ def cluster(
         Above 0; larger gives more clusters. Of several, ``[0.5, 1, 2]``, each has its own column, named after
         it, with the labels that a call of its own would give; the graph is read once, the runs go in parallel.
     flavor
-        "cellsigil": our kernel, the best of four runs in parallel, same bits on any number of threads, every
-        cluster connected; "igraph" (the best of four runs) or "leidenalg" (one run, slower): the same
-        objective, GPL.
+        "cellsigil": our kernel, two runs combined, or four where those two differ by more than .0005 in
+        modularity, same bits on any number of threads, every cluster connected; "igraph" (the best of four
+        runs) or "leidenalg" (one run, slower): the same objective, GPL. To combine, cells that all runs put
+        together become one node, and each run climbs on in the graph of those nodes; the best is kept.
     n_iterations
-        Rounds of a run; -1 goes on until nothing changes. The best of our four goes on for as many again.
+        Rounds of a run; -1 goes on until nothing changes. What our runs combine to goes on for as many again.
     rng
         Seed or generator.
     key_added
