@@ -108,6 +108,39 @@ def test_warm_fills_the_cache_and_a_second_run_compiles_nothing(tmp_path):
     command = [sys.executable, "-m", "cellsigil", "run", str(donor), "-o", str(tmp_path / "out")]
     subprocess.run(command, capture_output=True, env=environment, check=True)
     assert {path: path.stat().st_mtime_ns for path in cache.rglob("*.nbi")} == kept
+    # A data set beyond exact search finds its kernels compiled too.
+    code = (
+        "import sys, cellsigil; adata = cellsigil.io.read(sys.argv[1]); "
+        "cellsigil.pp.neighbors(adata, method='approximate')"
+    )
+    command = [sys.executable, "-c", code, str(tmp_path / "out" / "adata.h5ad")]
+    subprocess.run(command, capture_output=True, env=environment, check=True)
+    assert {path: path.stat().st_mtime_ns for path in cache.rglob("*.nbi")} == kept
+
+
+def test_no_kernel_makes_numba_compile_the_text_of_an_error(tmp_path):
+    """Such as of ``out[:] = values`` of arrays: 3 CPU-s in the first kernel that has one."""
+    code = """
+import numpy as np
+from numba.core import event
+class Listener(event.Listener):
+    def on_start(self, event): pass
+    def on_end(self, event): assert "unicode" not in str(event.data["args"]), event.data
+from cellsigil import pp, tl
+import anndata
+event.register("numba:compile", Listener())
+rng = np.random.default_rng(0)
+adata = anndata.AnnData(np.log1p(rng.poisson(0.5, (60, 40))).astype("f4"))
+adata.obs["group"] = np.array(["a", "b"])[np.arange(60) % 2]
+tl.group_stats(adata, "group")
+adata.obsm["X_pca"] = rng.normal(size=(60, 5)).astype("f4")
+pp.neighbors(adata, method="approximate")
+"""
+    environment = {**os.environ, "NUMBA_CACHE_DIR": str(tmp_path)}
+    answer = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, env=environment
+    )
+    assert answer.returncode == 0, answer.stderr
 
 
 def test_a_run_leaves_the_heavy_packages_alone(tmp_path):

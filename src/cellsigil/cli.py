@@ -241,7 +241,7 @@ def _demo(arguments: argparse.Namespace) -> int:
 
 
 def _warm(_arguments: argparse.Namespace) -> int:
-    from cellsigil import datasets, presets
+    from cellsigil import datasets, io, pp, presets
     from cellsigil._core._jit import CACHE_DIR
 
     files = datasets.demo_files()
@@ -249,6 +249,8 @@ def _warm(_arguments: argparse.Namespace) -> int:
         several, one = Path(folder) / "several", Path(folder) / "one"
         presets.run(files.cells, several, bulk=files.bulk, simulated=True, progress=progress.show)
         presets.run(files.cells.parent / "donor1.h5", one, simulated=True, progress=progress.show)
+        cells = io.read(one / "adata.h5ad")
+    pp.neighbors(cells, method="approximate")  # what more than 25,000 cells need
     print(f"Compiled kernels are kept in {CACHE_DIR}")
     return DONE
 

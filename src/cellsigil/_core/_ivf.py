@@ -7,6 +7,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from cellsigil._core._copy import copy_values
 from cellsigil._core._graph import reverse_of
 from cellsigil._core._jit import in_threads, kernel, over_range
 from cellsigil._core._knn import (
@@ -57,9 +58,9 @@ def refine(
     was_probed = np.full(own[order.size - 1] + 1, -1, np.int32)
     for a in range(start, stop):
         mine, mine_squares = out[a], out_squares[a]
-        mine[:] = ids[a]
-        mine_squares[:] = squares[a]
         seen[a] = a
+        copy_values(ids[a], mine)
+        copy_values(squares[a], mine_squares)
         for t in range(k):
             seen[ids[a, t]] = a
         for t in range(probed.shape[1]):

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from cellsigil._core._copy import copy_values
 from cellsigil._core._jit import inner, kernel
 
 
@@ -67,7 +68,7 @@ def rank_sums_within(edges, keys, classes, block_of, size, block_size, ranks, ti
     tied = np.zeros(block_size.size, np.int64)
     for j in range(start, stop):
         a, n = edges[j, 0], edges[j, n_classes]
-        below[:] = block_size
+        copy_values(block_size, below)
         for c in range(n_classes):  # all that is not stored is a zero
             below[block_of[c]] -= edges[j, c + 1] - edges[j, c]
         for b in range(below.size):

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from cellsigil._core._copy import copy_values
 from cellsigil._core._jit import inner, kernel
 
 HUBER = 1.345  # 95 % efficient with normal residuals
@@ -167,7 +168,7 @@ def em(mixtures, profiles, weight, tolerance, rounds, out, start, stop):
                 fresh[k] = fresh[k] / mass[k] if mass[k] > 0 else 0.0
                 total += fresh[k]
                 change = max(change, abs(fresh[k] - out[i, k]))
-            out[i] = fresh
+            copy_values(fresh, out[i])
             if change <= tolerance * total:
                 break
 
@@ -241,7 +242,7 @@ def log_step(log_y, profiles, weight, floor, scale, redescend, residual, loss, b
         if after < loss:
             return after
         step *= 0.5
-    beta[:] = before
+    copy_values(before, beta)
     return log_loss(log_y, profiles, weight, floor, scale, redescend, beta, residual)
 
 
@@ -278,7 +279,7 @@ def logrob(mixtures, profiles, weight, starts, floor, tolerance, rounds, out, sc
         scale[i] = np.inf
         for t in range(n_starts):
             beta = ends[t]
-            beta[:] = starts[t, i]
+            copy_values(starts[t, i], beta)
             for stage in range(4):
                 log_loss(log_y, profiles, weight, floor, 1.0, False, beta, residual)
                 s = weighted_scale(residual, weight)
@@ -294,4 +295,4 @@ def logrob(mixtures, profiles, weight, starts, floor, tolerance, rounds, out, sc
             )  # fmt: skip
             if loss < lowest:
                 lowest = loss
-                out[i] = ends[t]
+                copy_values(ends[t], out[i])

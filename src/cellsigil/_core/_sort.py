@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from cellsigil._core._copy import copy_values
 from cellsigil._core._jit import inner, kernel
 
 BUCKETS = 1 << 14  # at most; of 4 bytes each, they stay in the second-level cache
@@ -34,7 +35,7 @@ def sort_columns(edges, keys, sorted_keys, classes, start, stop):
         if crowding > CROWDED:
             for c in range(n_classes):
                 yours[edges[j, c] - first : edges[j, c + 1] - first] = c
-            mine[:] = keys[first:last]
+            copy_values(keys[first:last], mine)
             radix_sort(mine, yours, np.empty_like(mine), np.empty_like(yours), last - first)
             continue
         for c in range(n_classes):
@@ -112,5 +113,5 @@ def radix_sort(keys, classes, spare_keys, spare_classes, n):
         here, there, mine, yours = there, here, yours, mine
         shift += DIGIT
     if (shift // DIGIT) % 2 == 1:  # the last pass ended in the spare arrays
-        keys[:n] = here[:n]
-        classes[:n] = mine[:n]
+        copy_values(here, keys[:n])
+        copy_values(mine, classes[:n])
