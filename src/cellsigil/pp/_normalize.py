@@ -12,7 +12,8 @@ from cellsigil import _keys
 from cellsigil._block import LARGEST_EXACT, Block
 from cellsigil._core._rows import look_up_rows, sum_rows
 from cellsigil._files import check_key
-from cellsigil._matrix import Rows, check_adata, read_counts, read_tables
+from cellsigil._matrix import check_adata, read_counts, read_tables
+from cellsigil._rows import Rows
 
 log = logging.getLogger(__name__)
 

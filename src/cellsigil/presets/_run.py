@@ -7,7 +7,6 @@ import time
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from logging.handlers import MemoryHandler
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +17,7 @@ from cellsigil._files import write_json
 from cellsigil.pp._subset import in_place
 from cellsigil.presets._errors import InputError, StepError, sentence
 from cellsigil.presets._folder import Results, clear, describe, prepare, summary, write
+from cellsigil.presets._log import log_to
 from cellsigil.presets._memory import forget, give_back
 from cellsigil.presets._parked import Parking
 from cellsigil.presets._preset import Preset, Step, load
@@ -80,7 +80,7 @@ def run(
     out = Path(out)
     given = [path for path in (input, bulk, truth) if path is not None]
     held = prepare(out, overwrite, given)
-    handler = _log_to(out / "run.log", kept=bool(held))
+    handler = log_to(out / "run.log", kept=bool(held))
     parking = Parking(out)
     try:
         steps = [
@@ -201,38 +201,6 @@ def _user_input(function: Callable, argument: Any, **more: Any) -> Any:
         return function(argument, **more)
     except (ValueError, KeyError, OSError) as error:
         raise InputError(sentence(error)) from error
-
-
-def _log_to(path: Path, *, kept: bool) -> logging.Handler:
-    """Log to ``path``; where an earlier run's log is ``kept``, only from the first flush on."""
-    file = logging.FileHandler(path, mode="w", encoding="utf-8", delay=True)
-    file.setFormatter(logging.Formatter("%(asctime)s %(message)s", "%H:%M:%S"))
-    handler = _LogFile(file, kept=kept)
-    logger = logging.getLogger("cellsigil")
-    logger.addHandler(handler)
-    logger.setLevel(logging.INFO)
-    return handler
-
-
-class _LogFile(MemoryHandler):
-    """A log file that a run with bad input leaves as an earlier run wrote it."""
-
-    def __init__(self, file: logging.FileHandler, *, kept: bool) -> None:
-        super().__init__(capacity=0, target=file, flushOnClose=not kept)
-        self._file, self._waits = file, kept
-
-    def shouldFlush(self, record: logging.LogRecord) -> bool:  # noqa: ARG002
-        """Write every record at once, unless an earlier log still stands."""
-        return not self._waits
-
-    def flush(self) -> None:
-        """Write what was held back; from here on nothing is."""
-        self._waits = False
-        super().flush()
-
-    def close(self) -> None:
-        super().close()
-        self._file.close()
 
 
 def _read_truth(path: str | Path) -> pd.DataFrame:
