@@ -59,6 +59,7 @@ class Race:
     spent: dict[str, list[dict[str, float]]] = field(default_factory=dict)
     quality: dict[str, dict[str, float]] = field(default_factory=dict)
     notes: dict[str, str] = field(default_factory=dict)
+    memory_touched: bool = True  # before each call: see `touch_memory`
 
 
 def resident() -> float:

@@ -89,7 +89,9 @@ def race_table(race: dict[str, Any]) -> list[str]:
             "",
             f"Limit {race['limit']:.3g} CPU s ({race['limit_says']}); ours is {ours / race['limit']:.1f} times it.",
         ]
-    lines += ["", ", ".join(f"{name} {version}" for name, version in race["versions"].items()), ""]
+    touched = "Memory touched before each call. " if race.get("memory_touched") else ""
+    versions = ", ".join(f"{name} {version}" for name, version in race["versions"].items())
+    lines += ["", touched + versions, ""]
     return lines
 
 
@@ -253,8 +255,8 @@ def main() -> None:
         f"Python {platform.python_version()}. Ratios are a rival's figure over ours, in CPU seconds summed over "
         "threads, pair by pair in one run, medians of the rounds; above 1 we need less. The machine is shared: ratios "
         "can be compared, seconds hardly. Peak is the rise of resident memory during the call (for the whole preset: "
-        "of the process). Before each call memory is used and given back: the first touch of what the host took back "
-        "costs 2 CPU s a GB here, whoever comes first.",
+        "of the process). The first touch of memory that the host took back costs 2 CPU s a GB here, whoever comes "
+        "first: where a row says so, memory was used and given back before each call.",
         "",
         "## Bars",
         "",
