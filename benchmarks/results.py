@@ -107,7 +107,8 @@ def growth() -> list[str]:
         "",
     ]
     lines += [
-        "The whole preset on simulated cells, one run a point; scanpy's Wilcoxon on one gene in 30, multiplied.",
+        "The whole preset on simulated cells, one run a point; scanpy's Wilcoxon on one gene in 30, multiplied. Memory is "
+        "that of the calls in a notebook; `cellsigil run` leaves counts on disk meanwhile, see above.",
         "",
     ]
     lines += ["| tool | cells | CPU s | wall s | peak MB |", "|---|---|---|---|---|"]
@@ -205,7 +206,8 @@ WHY = {
     "20,000 cells; the table from the statistics alone takes .045, of which the draws of random sets are .02.",
     "h5ad read": "The structure and every count are checked (.03 CPU s at 20,000 cells); in X and the layer, the "
     "counts are copied besides, as they must not share memory.",
-    "h5ad write": "The same call of anndata's, after a look at the names for what it can't write: .02 CPU s.",
+    "h5ad write": "The same call of anndata's, after a look at the names for what it can't write, .025 CPU s; then "
+    "the file is brought to the disk and renamed, .04.",
     "whole preset": "pbmc3k resampled to 20,000 cells has 88 clusters, and the table of 1.4 million rows takes most of "
     "the markers' 2.4 CPU s; UMAP, neighbours and PCA, whose bars are 1 to 4x, are half of the rest.",
 }
