@@ -107,8 +107,8 @@ def growth() -> list[str]:
         "",
     ]
     lines += [
-        "The whole preset on simulated cells, one run a point; scanpy's Wilcoxon on one gene in 30, multiplied. Memory is "
-        "that of the calls in a notebook; `cellsigil run` leaves counts on disk meanwhile, see above.",
+        "The whole preset on simulated cells, one run a point; scanpy's Wilcoxon on one gene in 30, multiplied. Memory "
+        "is that of the calls in a notebook; `cellsigil run` leaves counts on disk meanwhile, see above.",
         "",
     ]
     lines += ["| tool | cells | CPU s | wall s | peak MB |", "|---|---|---|---|---|"]
