@@ -95,11 +95,16 @@ def race_table(race: dict[str, Any]) -> list[str]:
     return lines
 
 
+def kept(name: str) -> dict[str, Any]:
+    """Return what a script that races nobody kept, if it ran."""
+    path = RESULTS / f"{name}.json"
+    return json.loads(path.read_text()) if path.exists() else {}
+
+
 def growth() -> list[str]:
-    path = RESULTS / "growth.json"
-    if not path.exists():
+    points = kept("growth")
+    if not points:
         return []
-    points = json.loads(path.read_text())
     lines = [
         "## How cost grows",
         "",
@@ -121,8 +126,8 @@ def growth() -> list[str]:
 
 
 def agreement() -> list[str]:
-    path = RESULTS / "agreement.json"
-    if not path.exists():
+    found = kept("agreement")
+    if not found:
         return []
     lines = ["## Clusters: agreement with scanpy's and with the truth", ""]
     lines += ["Adjusted Rand index, mean (least to most) over ten seeds each. `agreement.py`.", ""]
@@ -134,18 +139,17 @@ def agreement() -> list[str]:
         "ours with truth",
     )
     lines += ["| data | cells | " + " | ".join(names) + " |", "|---" * (2 + len(names)) + "|"]
-    for data, found in json.loads(path.read_text()).items():
+    for data, run in found.items():
         cells = [
-            f"{found[k]['mean']:.3f} ({found[k]['least']:.3f} to {found[k]['most']:.3f})"
-            for k in names
+            f"{run[k]['mean']:.3f} ({run[k]['least']:.3f} to {run[k]['most']:.3f})" for k in names
         ]
-        lines.append(f"| {data} | {found['cells']:,} | " + " | ".join(cells) + " |")
+        lines.append(f"| {data} | {run['cells']:,} | " + " | ".join(cells) + " |")
     return [*lines, ""]
 
 
 def cold_start() -> list[str]:
-    path = RESULTS / "cold_start.json"
-    if not path.exists():
+    found = kept("cold_start")
+    if not found:
         return []
     lines = [
         "## Cold start",
@@ -155,14 +159,14 @@ def cold_start() -> list[str]:
     ]
     lines += ["| | kernels' cache empty | filled | bar |", "|---|---|---|---|"]
     bars = {"total": "40 (empty)", "imports and kernels": "4.5 (filled)"}
-    for row, (empty, filled) in json.loads(path.read_text()).items():
+    for row, (empty, filled) in found.items():
         lines.append(f"| {row} | {empty:.1f} | {filled:.1f} | {bars.get(row, '')} |")
     return [*lines, ""]
 
 
 def memory() -> list[str]:
-    path = RESULTS / "memory.json"
-    if not path.exists():
+    found = kept("memory")
+    if not found:
         return []
     lines = [
         "## Memory of a run",
@@ -170,7 +174,6 @@ def memory() -> list[str]:
         "`cellsigil run`, report included, on simulated cells: resident MB.",
     ]
     lines += ["The bar at 100,000 cells is 3,500. `memory.py`.", ""]
-    found = json.loads(path.read_text())
     lines += ["| | " + " | ".join(f"{int(n):,} cells" for n in found) + " |"]
     lines += ["|---" * (1 + len(found)) + "|"]
     for row in ("counts", "peak"):

@@ -20,9 +20,7 @@ from cellsigil._core._jit import in_threads
 from cellsigil._rows import Rows, is_dask
 
 HIGHEST_LOG = 50  # log1p of any count that could be is below
-ENTRIES_AT_ONCE = (
-    1 << 18
-)  # 2 MB of values and indices: a piece that stays in the cache while it is used
+ENTRIES_AT_ONCE = 1 << 18  # 2 MB of values and indices, which stay in the cache while used
 
 
 def read_matrix(adata: Any, layer: str | None = None, *, expects: Expects = "finite") -> Rows:
