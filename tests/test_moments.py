@@ -28,14 +28,16 @@ def naive(x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return np.array(means), np.array(variances)
 
 
-def expression(n=300, n_genes=40, seed=0) -> np.ndarray:
+def expression(n=300, n_genes=40, seed=0, *, odd=True) -> np.ndarray:
+    """Return log-normalised expression; if ``odd``, of an empty, a constant and a next to constant gene too."""
     rng = np.random.default_rng(seed)
     x = np.log1p(
         rng.poisson(rng.gamma(0.3, 3.0, n_genes), (n, n_genes)) / rng.uniform(0.2, 2, (n, 1))
     )
-    x[:, 0] = 0
-    x[:, 1] = 1.7  # constant
-    x[:, 2] = 4 + 1e-4 * rng.integers(0, 2, n)  # next to constant
+    if odd:
+        x[:, 0] = 0
+        x[:, 1] = 1.7
+        x[:, 2] = 4 + 1e-4 * rng.integers(0, 2, n)
     return x.astype(np.float32)
 
 
@@ -65,6 +67,34 @@ def test_every_digit_is_that_of_exact_arithmetic():
     assert moments.var[0, 1] == 0  # a constant gene has no variance, not one of rounding
 
 
+@pytest.mark.parametrize("transform", [None, np.expm1])
+def test_most_data_need_one_pass_that_rounds_nothing_but_squares(transform, monkeypatch):
+    x = expression(odd=False)
+    linear = transform or np.copy
+    monkeypatch.setattr(_moments, "split_sums", None)
+    moments = gene_moments(
+        as_rows(sp.csr_matrix(x)), transform=lambda v: linear(v.astype(np.float64))
+    )
+    mean, var = naive(linear(x.astype(np.float64)))
+    np.testing.assert_allclose(moments.mean[0], mean, rtol=3e-16)
+    np.testing.assert_allclose(moments.var[0], var, rtol=1e-14)
+
+
+@pytest.mark.parametrize(
+    "spoilt", [1e-9, 3e15, -1.0], ids=["spans too much", "far above the rest", "negative"]
+)
+def test_values_that_one_pass_cannot_add_exactly_get_two(spoilt, monkeypatch):
+    x = expression(odd=False).astype(np.float64)
+    x[7, 3] = spoilt
+    moments = gene_moments(as_rows(x))
+    mean, var = naive(x)
+    np.testing.assert_allclose(moments.mean[0], mean, rtol=1e-15)
+    np.testing.assert_allclose(moments.var[0], var, rtol=1e-13)
+    monkeypatch.setattr(_moments, "split_sums", None)
+    with pytest.raises(TypeError):
+        gene_moments(as_rows(x))
+
+
 def test_of_a_transform():
     x = expression()
     moments = gene_moments(
@@ -91,8 +121,9 @@ def test_variance_of_large_values_does_not_cancel():
     assert moments.var[0, 0] == pytest.approx(0.5, rel=1e-12)
 
 
-def test_same_bits_in_any_order_in_any_pieces_and_on_any_number_of_threads(monkeypatch):
-    x = expression(n=2600)
+@pytest.mark.parametrize("odd", [True, False])
+def test_same_bits_in_any_order_in_any_pieces_and_on_any_number_of_threads(odd, monkeypatch):
+    x = expression(n=2600, odd=odd)
     label = np.arange(2600) % 4 - 1
     with threads(1):
         one = gene_moments(as_rows(sp.csr_matrix(x)), label, 3, np.expm1)
@@ -105,9 +136,10 @@ def test_same_bits_in_any_order_in_any_pieces_and_on_any_number_of_threads(monke
         np.testing.assert_array_equal(a, b)
 
 
-def test_of_a_dask_array_the_same_bits():
+@pytest.mark.parametrize("odd", [True, False])
+def test_of_a_dask_array_the_same_bits(odd):
     da = pytest.importorskip("dask.array")
-    x = sp.csr_matrix(expression())
+    x = sp.csr_matrix(expression(odd=odd))
     lazy = da.from_array(x.toarray(), chunks=(70, -1)).map_blocks(sp.csr_matrix)
     for a, b in zip(gene_moments(as_rows(x)), gene_moments(as_rows(lazy))):
         np.testing.assert_array_equal(a, b)

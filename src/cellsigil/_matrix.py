@@ -87,16 +87,7 @@ def read_log(adata: Any, layer: str | None = None) -> Rows:
     """Read log-normalised expression from X or ``layer``; counts, scaled and linear values are refused."""
     rows = read_matrix(adata, layer, expects="finite")
 
-    def look(block: Block, _: int) -> tuple[float, float, bool]:
-        if not block.data.size:
-            return 0.0, 0.0, False
-        head = block.data[:100_000]
-        fraction = bool((head != np.floor(head)).any())
-        return float(block.data.min()), float(block.data.max()), fraction
-
-    low, high, fraction = rows.reduce(
-        look, lambda a, b: (min(a[0], b[0]), max(a[1], b[1]), a[2] or b[2])
-    ) or (0.0, 0.0, False)
+    low, high, fraction = rows.extent
     way_out = "Run cellsigil.pp.normalize(adata), or name the log-normalised layer with layer=."
     if low < 0:
         msg = f"{rows.name} holds negative values (lowest {low:.4g}): it looks scaled. {way_out}{_of_raw(adata)}"

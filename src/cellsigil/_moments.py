@@ -8,7 +8,13 @@ from typing import NamedTuple
 import numpy as np
 
 from cellsigil._block import Block
-from cellsigil._core._moments_genes import gene_most, split_sums, sums_above, whole_sums
+from cellsigil._core._moments_genes import (
+    gene_most,
+    narrow_sums,
+    split_sums,
+    sums_above,
+    whole_sums,
+)
 from cellsigil._rows import Rows
 
 PIECE = 1024  # rows whose sums float64 holds exactly, before they go to integers
@@ -40,40 +46,91 @@ def gene_moments(
 ) -> Moments:
     """Return the moments of ``min(transform(x), limit)`` per batch of cells.
 
-    One pass: values and their squares are added as whole multiples of a power of two, which no order
-    can change, and the variance is taken from the sums at twice the precision of float64, so that
-    E[x**2] - E[x]**2 does not cancel. A multiple is small enough to keep 48 bits of the matrix's
-    smallest square; where a matrix spans too much for that, each gene of a batch has its own, at a pass
-    more.
+    Values and their squares are added as whole multiples of a power of two, which no order can change, and
+    the variance is taken from the sums at twice the precision of float64, so that E[x**2] - E[x]**2 does not
+    cancel. One pass (`_quick_moments`) if that leaves every variance 36 bits; else the squares' own rounding
+    errors are added up too, and each gene of a batch gets a unit of its own.
 
     ``label`` is each cell's batch, -1 for none; ``transform`` works on arrays, rises, and keeps 0;
     ``limit`` is batches x genes.
     """
-    n, n_genes = rows.shape
+    n = rows.shape[0]
     label = np.zeros(n, np.int64) if label is None else label
+    size = np.bincount(label[label >= 0], minlength=n_batches)[:, None]
     bits = min(43, 62 - int(np.ceil(np.log2(max(n, 1)))))
-    scale = _scale(rows, label, n_batches, transform, bits, by_gene=limit is not None)
+    if limit is None:
+        moments = _quick_moments(rows, label, size, transform, bits)
+        if moments is not None:
+            return moments
+    scale = _scale(rows, label, n_batches, transform)
     unit = 2.0**-bits
-    per_unit = np.array([1 / unit, 1 / unit**2] * 2)
 
-    def values(block: Block, batch: np.ndarray) -> np.ndarray:
-        x = block.data.astype(np.float64) if transform is None else transform(block.data)
-        if limit is None:
-            return x
-        return np.minimum(x, limit[np.repeat(batch, np.diff(block.indptr)), block.indices])
+    def add(piece: Block, batch: np.ndarray, sums: np.ndarray) -> None:
+        x = _values(piece, transform)
+        if limit is not None:
+            x = np.minimum(x, limit[np.repeat(batch, np.diff(piece.indptr)), piece.indices])
+        split_sums(x, *piece[1:3], batch, scale, unit, sums, 0, piece.n_rows)
+
+    total = _total(rows, label, n_batches, add, (1 / unit, 1 / unit**2) * 2)
+    sums, squares = _from_units(total[..., :2], bits), _from_units(total[..., 2:], bits)
+    mean, away = _about_mean(sums, squares, size)
+    # what rounding of the squares may have made is no variance: a constant gene has none
+    away[away <= size * unit**2 + squares.high * 2.0**-75] = 0.0
+    return Moments(size, mean / scale, away / np.maximum(size - 1, 1) / scale / scale)
+
+
+def _quick_moments(
+    rows: Rows, label: np.ndarray, size: np.ndarray, transform: Transform | None, bits: int
+) -> Moments | None:
+    """Return the moments, or None where sums of squares that are each rounded to float64 do not give them.
+
+    As values within 2**-(bits - 26) of the largest are whole multiples of what the sums can hold, none is
+    rounded. A square is, by 2**-53 of itself: a variance above 2**-17 of the mean square keeps 36 bits.
+    """
+    low, high = rows.extent[:2]
+    if transform is not None:
+        low, high = transform(np.array([low, high]))
+    exponent = float(np.frexp(high)[1])
+    if not 2.0 ** (exponent + 26 - bits) <= low <= high < 2.0**400 or high < 2.0**-400:
+        return None
+    unit = np.array([2.0 ** (exponent - bits), 2.0 ** (2 * exponent - bits)])
+    coarse, coarse_square = 1.5 * 2.0**52 * unit
+
+    def add(piece: Block, batch: np.ndarray, sums: np.ndarray) -> None:
+        x = _values(piece, transform)
+        narrow_sums(x, *piece[1:3], batch, coarse, coarse_square, sums, 0, piece.n_rows)
+
+    per_unit = np.stack([1 / unit, 2.0**bits / unit], axis=1).ravel()
+    total = _total(rows, label, size.size, add, per_unit)
+    sums, squares = _from_units(total[..., :2], bits), _from_units(total[..., 2:], bits)
+    mean, away = _about_mean(sums, squares, size)
+    if (away < squares.high * 2.0**-17).any():
+        return None
+    scale = 2.0**exponent
+    return Moments(size, mean * scale, away / np.maximum(size - 1, 1) * scale * scale)
+
+
+def _values(piece: Block, transform: Transform | None) -> np.ndarray:
+    return piece.data.astype(np.float64) if transform is None else transform(piece.data)
+
+
+def _total(
+    rows: Rows,
+    label: np.ndarray,
+    n_batches: int,
+    add: Callable[[Block, np.ndarray, np.ndarray], None],
+    per_unit: object,
+) -> np.ndarray:
+    """Return the sums that ``add`` makes of all rows, batches x genes x 4, as int64 multiples of units."""
 
     def part(block: Block, first: int) -> np.ndarray:
-        total = np.zeros((n_batches, n_genes, 4), np.int64)
+        total = np.zeros((n_batches, rows.shape[1], 4), np.int64)
         sums = np.zeros(total.shape)
         for start in range(0, block.n_rows, PIECE):
             stop = min(start + PIECE, block.n_rows)
             for begin in range(start, stop, STEP):
                 piece = block.rows(begin, min(begin + STEP, stop))
-                batch = label[first + begin :][: piece.n_rows]
-                split_sums(
-                    values(piece, batch), piece.indices, piece.indptr, batch, scale, unit, sums,
-                    0, piece.n_rows,
-                )  # fmt: skip
+                add(piece, label[first + begin :][: piece.n_rows], sums)
             batches = label[first + start : first + stop]
             for b in np.unique(batches[batches >= 0]):
                 total[b] += (sums[b] * per_unit).astype(np.int64)
@@ -81,14 +138,7 @@ def gene_moments(
         return total
 
     total = rows.reduce(part, np.add)
-    if total is None:
-        total = np.zeros((n_batches, n_genes, 4), np.int64)
-    size = np.bincount(label[label >= 0], minlength=n_batches)[:, None]
-    sums, squares = _from_units(total[..., :2], bits), _from_units(total[..., 2:], bits)
-    mean, away = _about_mean(sums, squares, size)
-    # what rounding of the squares may have made is no variance: a constant gene has none
-    away[away <= size * unit**2 + squares.high * 2.0**-75] = 0.0
-    return Moments(size, mean / scale, away / np.maximum(size - 1, 1) / scale / scale)
+    return np.zeros((n_batches, rows.shape[1], 4), np.int64) if total is None else total
 
 
 def count_sums(rows: Rows, label: np.ndarray, n_batches: int) -> np.ndarray | None:
@@ -132,26 +182,17 @@ def squares_below(
 
 
 def _scale(
-    rows: Rows, label: np.ndarray, n_batches: int, transform: Transform | None, bits: int, *, by_gene: bool
-) -> np.ndarray:  # fmt: skip
-    """Return the powers of two that bring values into -1..1: one for all of them if that will do."""
+    rows: Rows, label: np.ndarray, n_batches: int, transform: Transform | None
+) -> np.ndarray:
+    """Return the power of two for each gene of a batch that brings its values into -1..1."""
 
-    def extent(block: Block, _: int) -> tuple[float, float]:
-        x = np.abs(block.data) if block.data.min(initial=0) < 0 else block.data
-        return float(x.min(initial=np.inf)), float(x.max(initial=0))
+    def largest(block: Block, first: int) -> np.ndarray:
+        most = np.zeros((n_batches, block.n_cols))
+        gene_most(*block[:3], label[first:], most, 0, block.n_rows)
+        return most
 
-    low, high = rows.reduce(extent, lambda a, b: (min(a[0], b[0]), max(a[1], b[1]))) or (1, 1)
-    most = np.full((n_batches, rows.shape[1]), high)
-    if transform is not None:
-        low, high = transform(np.array([low, high]))
-    if high > 0 and (by_gene or high / low > 2.0 ** (bits - 24)):
-
-        def largest(block: Block, first: int) -> np.ndarray:
-            most = np.zeros((n_batches, block.n_cols))
-            gene_most(*block[:3], label[first:], most, 0, block.n_rows)
-            return most
-
-        most = rows.reduce(largest, np.maximum)
+    most = rows.reduce(largest, np.maximum)
+    most = np.zeros((n_batches, rows.shape[1])) if most is None else most
     exponent = np.frexp(most if transform is None else transform(most))[1]
     return np.ldexp(1.0, np.clip(-exponent, -1000, 1000))
 

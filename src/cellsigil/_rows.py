@@ -10,7 +10,7 @@ import functools
 import itertools
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import scipy.sparse as sp
@@ -19,6 +19,17 @@ from cellsigil._block import Block, Expects, checked, stack, to_block
 from cellsigil._core import _columns
 from cellsigil._core._jit import in_threads, threads
 from cellsigil._genes import GeneBlock, gene_blocks
+
+
+class Extent(NamedTuple):
+    """What stored values span."""
+
+    least: float
+    most: float
+    fraction: bool  # among the first 100,000 of any block
+
+
+NOTHING = Extent(np.inf, -np.inf, fraction=False)
 
 
 @dataclass(frozen=True)
@@ -80,6 +91,24 @@ class Rows:
         for partial in self.map(function):
             total = partial if total is None else combine(total, partial)
         return total
+
+    @functools.cached_property
+    def extent(self) -> Extent:
+        """What the stored values span; read once."""
+
+        def of_block(block: Block, _: int) -> Extent:
+            head = block.data[:100_000]
+            fraction = bool((head != np.floor(head)).any())
+            return (
+                Extent(float(block.data.min()), float(block.data.max()), fraction)
+                if head.size
+                else NOTHING
+            )
+
+        def join(a: Extent, b: Extent) -> Extent:
+            return Extent(min(a.least, b.least), max(a.most, b.most), a.fraction or b.fraction)
+
+        return self.reduce(of_block, join) or NOTHING
 
     def whole(self) -> Block:
         """Return the matrix as one block; a lazy one is read into memory."""

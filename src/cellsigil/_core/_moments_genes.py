@@ -48,6 +48,27 @@ def sums_above(counts, indices, indptr, label, limit, sums, start, stop):
 
 
 @kernel
+def narrow_sums(values, indices, indptr, label, coarse, coarse_square, sums, start, stop):
+    """Add x and x**2 to ``sums[b, j]`` as `split_sums` does, for values that span less than 2**17.
+
+    Their rests are whole multiples of one unit as they are, and the square's rounding error is left out:
+    0.09 against 0.16 s at 39 M entries. ``coarse`` is 1.5 * 2**52 of the unit to which x is rounded.
+    """
+    for i in range(start, stop):
+        if label[i] >= 0:
+            batch = sums[label[i]]
+            for k in range(indptr[i], indptr[i + 1]):
+                j, x = indices[k], values[k]
+                part = (x + coarse) - coarse
+                batch[j, 0] += part
+                batch[j, 1] += x - part
+                square = x * x
+                part = (square + coarse_square) - coarse_square
+                batch[j, 2] += part
+                batch[j, 3] += square - part
+
+
+@kernel
 def split_sums(values, indices, indptr, label, scale, unit, sums, start, stop):
     """Add x and x**2 to ``sums[b, j]``, each split in two: (x, rest of x, x**2, rest of x**2).
 
