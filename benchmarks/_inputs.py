@@ -2,19 +2,34 @@
 
 from __future__ import annotations
 
+import itertools
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
 import anndata as ad
 import numpy as np
+import pandas as pd
 from _data import scaled, simulated
 
-from cellsigil import io, pp
+from cellsigil import io, pp, tl
 
 SOURCE = "pbmc3k_raw.h5ad"
+SIZES = ("20000", "100000")
+
+
+def cases(sizes: Sequence[str]) -> Iterator[tuple[str, int]]:
+    """Yield what the rows race on: cells of our simulator and of pbmc3k scaled up, in each number."""
+    yield from itertools.product(("simulated", "pbmc3k"), map(int, sizes or SIZES))
 
 
 def read(kind: str, n_cells: int, folder: str = "") -> ad.AnnData:
     """Return raw counts in X and ``layers["counts"]``: kind "simulated", or "pbmc3k" scaled up."""
-    path = simulated(n_cells) if kind == "simulated" else scaled(f"{folder}/{SOURCE}", n_cells)
-    return io.read(path)
+    return io.read(path_of(kind, n_cells, folder))
+
+
+def path_of(kind: str, n_cells: int, folder: str = "") -> Path:
+    """Return the file of raw counts."""
+    return simulated(n_cells) if kind == "simulated" else scaled(f"{folder}/{SOURCE}", n_cells)
 
 
 def normalised(kind: str, n_cells: int, folder: str = "") -> ad.AnnData:
@@ -23,6 +38,18 @@ def normalised(kind: str, n_cells: int, folder: str = "") -> ad.AnnData:
     pp.filter_genes(adata, min_cells=3)
     pp.normalize(adata)
     pp.hvg(adata)
+    return adata
+
+
+def labelled(kind: str, n_cells: int, folder: str = "") -> ad.AnnData:
+    """Return log-normalised X and ``obs["type"]``, ``obs["sample"]``: of pbmc3k Leiden's clusters and four parts."""
+    adata = normalised(kind, n_cells, folder)
+    if kind == "pbmc3k":
+        pp.pca(adata)
+        pp.neighbors(adata)
+        tl.cluster(adata, key_added="type")
+        part = np.random.default_rng(0).integers(4, size=n_cells)
+        adata.obs["sample"] = pd.Categorical.from_codes(part, list("abcd"))
     return adata
 
 

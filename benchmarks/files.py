@@ -12,14 +12,14 @@ import tempfile
 from pathlib import Path
 
 import anndata as ad
-from _data import simulated
+from _inputs import cases, path_of
 from _measure import Tool, bytes_limit, entry_bytes, race
 
 from cellsigil import io
 
 
-def compare(n: int) -> None:
-    path = simulated(n)
+def compare(kind: str, n: int, folder: str) -> None:
+    path = path_of(kind, n, folder)
     adata = ad.read_h5ad(path)
     with tempfile.TemporaryDirectory() as scratch:
         target = Path(scratch) / "out.h5ad"
@@ -33,7 +33,7 @@ def compare(n: int) -> None:
                 Tool("cellsigil", lambda a, t=target: io.write(a, t), ready=lambda a: a, check=size),
                 Tool("anndata", lambda a, t=target: a.write_h5ad(t), ready=lambda a: a, check=size),
             ],
-            data="simulated", bars={"anndata": 1},
+            data=kind, bars={"anndata": 1},
             limit=bytes_limit(entry_bytes(adata.X), "one read of values and indices"),
         )  # fmt: skip
         small = Path(scratch) / "small.h5ad"
@@ -58,13 +58,13 @@ def compare(n: int) -> None:
         ):
             race(
                 row, Given(), [Tool("cellsigil", ours, ready=ready), theirs],
-                data="simulated", bars={"anndata": 1}, limit=limit, warm=small,
+                data=kind, bars={"anndata": 1}, limit=limit, warm=small,
             )  # fmt: skip
 
 
-def main(folder: str = "../shared/data", *sizes: str) -> None:  # noqa: ARG001
-    for n in map(int, sizes or ("20000", "100000")):
-        compare(n)
+def main(folder: str = "../shared/data", *sizes: str) -> None:
+    for kind, n in cases(sizes):
+        compare(kind, n, folder)
 
 
 if __name__ == "__main__":

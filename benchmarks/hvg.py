@@ -11,7 +11,7 @@ import anndata as ad
 import crest
 import numpy as np
 import scanpy as sc
-from _inputs import as_crest, normalised
+from _inputs import as_crest, cases, normalised
 from _measure import Tool, bytes_limit, entry_bytes, race
 
 from cellsigil import pp
@@ -29,9 +29,9 @@ def lean(adata, layer: str | None):
     return out
 
 
-def main(folder: str = "../shared/data", *sizes: str) -> None:  # noqa: ARG001
-    for n in map(int, sizes or ("20000", "100000")):
-        adata = normalised("simulated", n)
+def main(folder: str = "../shared/data", *sizes: str) -> None:
+    for kind, n in cases(sizes):
+        adata = normalised(kind, n, folder)
         for flavor in ("seurat", "cell_ranger", "seurat_v3"):
             layer = "counts" if flavor == "seurat_v3" else None
             chosen: list[set] = []
@@ -51,7 +51,7 @@ def main(folder: str = "../shared/data", *sizes: str) -> None:  # noqa: ARG001
                     Tool("crest", lambda a, f=flavor: crest.pp.highly_variable_genes(a, n_top_genes=TOP, flavor=f),
                          ready=as_crest),
                 ],
-                data="simulated", bars={"scanpy": 3},
+                data=kind, bars={"scanpy": 3},
                 limit=bytes_limit(2 * entry_bytes(adata.X), "two reads: means, then squares about them"),
             )  # fmt: skip
 

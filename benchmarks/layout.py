@@ -15,7 +15,7 @@ import anndata as ad
 import crest
 import numpy as np
 import scipy.sparse as sp
-from _inputs import only_graph, with_graph
+from _inputs import cases, only_graph, with_graph
 from _measure import Tool, race
 
 from cellsigil import io, pp, tl
@@ -118,9 +118,8 @@ def main(folder: str = "../shared/data", *sizes: str) -> None:
         pp.pca(adata)
         pp.neighbors(adata)
         contest(name, only_graph(adata), {})
-    for n in map(int, sizes or ("20000", "100000")):
-        for kind in ("simulated", "pbmc3k"):
-            contest(kind, with_graph(kind, n, folder), {"umap-learn, layout alone": 4, "crest": 2})
+    for kind, n in cases(sizes):
+        contest(kind, with_graph(kind, n, folder), {"umap-learn, layout alone": 4, "crest": 2})
 
 
 if __name__ == "__main__":

@@ -20,7 +20,7 @@ import igraph
 import numpy as np
 import scanpy as sc
 import scipy.sparse as sp
-from _inputs import only_graph, with_graph
+from _inputs import cases, only_graph, with_graph
 from _measure import Tool, race
 from layout import REAL, frame_of
 
@@ -119,9 +119,8 @@ def compare(name: str, adata: ad.AnnData) -> None:
 def main(folder: str = "../shared/data", *sizes: str) -> None:
     for name, file in REAL.items():
         compare(name, real_graph(Path(folder) / file))
-    for n in map(int, sizes or ("20000", "100000")):
-        for kind in ("simulated", "pbmc3k"):
-            compare(kind, with_graph(kind, n, folder))
+    for kind, n in cases(sizes):
+        compare(kind, with_graph(kind, n, folder))
 
 
 if __name__ == "__main__":

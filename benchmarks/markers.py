@@ -16,7 +16,7 @@ import crest
 import numpy as np
 import polars as pl
 import scanpy as sc
-from _inputs import as_crest, normalised
+from _inputs import as_crest, cases, labelled
 from _measure import Tool, bytes_limit, entry_bytes, race
 from illico import asymptotic_wilcoxon
 
@@ -61,9 +61,9 @@ def part_of(adata):
     return part
 
 
-def main(folder: str = "../shared/data", *sizes: str) -> None:  # noqa: ARG001
-    for n in map(int, sizes or ("20000", "100000")):
-        adata = normalised("simulated", n)
+def main(folder: str = "../shared/data", *sizes: str) -> None:
+    for kind, n in cases(sizes):
+        adata = labelled(kind, n, folder)
         adata = adata[
             adata.obs.groupby("type", observed=True)["type"].transform("size").to_numpy() >= 2
         ].copy()
@@ -94,7 +94,7 @@ def main(folder: str = "../shared/data", *sizes: str) -> None:  # noqa: ARG001
                 Tool("crest", crests, ready=frame_of),
                 Tool("scanpy", scanpys, ready=part_of, times=PART, note=f"one gene in {PART}, multiplied"),
             ],
-            data="simulated", bars={"illico": 3, "crest": 3, "scanpy": 100},
+            data=kind, bars={"illico": 3, "crest": 3, "scanpy": 100},
             limit=bytes_limit(3 * entry_bytes(adata.X), "read rows, write columns, read columns"),
         )  # fmt: skip
         race(
@@ -103,7 +103,7 @@ def main(folder: str = "../shared/data", *sizes: str) -> None:  # noqa: ARG001
                 Tool("cellsigil", blocked, ready=lean),
                 Tool("illico", illicos, ready=lean, note="its plain Wilcoxon"),
             ],
-            data="simulated", bars={"illico": 1.5},
+            data=kind, bars={"illico": 1.5},
         )  # fmt: skip
 
 

@@ -19,7 +19,7 @@ import anndata as ad
 import crest
 import faiss
 import numpy as np
-from _inputs import with_pca
+from _inputs import cases, with_pca
 from _measure import Race, Tool, flops_limit, race, save, versions_of
 from pynndescent import NNDescent
 
@@ -110,40 +110,38 @@ def fresh(points: np.ndarray, data: str) -> None:
 
 
 def main(folder: str = "../shared/data", *sizes: str) -> None:
-    for n in map(int, sizes or ("20000", "100000")):
-        for kind in ("simulated", "pbmc3k"):
-            adata = with_pca(kind, n, folder)
-            points = np.ascontiguousarray(adata.obsm["X_pca"], np.float32)
-            rows = np.random.default_rng(0).choice(n, SAMPLE, replace=False)
-            truth = exact(points, rows)
+    for kind, n in cases(sizes):
+        adata = with_pca(kind, n, folder)
+        points = np.ascontiguousarray(adata.obsm["X_pca"], np.float32)
+        rows = np.random.default_rng(0).choice(n, SAMPLE, replace=False)
+        truth = exact(points, rows)
 
-            def recall(ids: np.ndarray, rows=rows, truth=truth) -> dict[str, float]:
-                hits = [len(near & set(ids[i].tolist())) for i, near in zip(rows, truth)]
-                return {"recall": float(np.mean(hits)) / (K - 1)}
+        def recall(ids: np.ndarray, rows=rows, truth=truth) -> dict[str, float]:
+            hits = [len(near & set(ids[i].tolist())) for i, near in zip(rows, truth)]
+            return {"recall": float(np.mean(hits)) / (K - 1)}
 
-            def of_graph(state, _, recall=recall, n=n):
-                return recall(state.obsp["distances"].indices.reshape(n, K - 1))
+        def of_graph(state, _, recall=recall, n=n):
+            return recall(state.obsp["distances"].indices.reshape(n, K - 1))
 
-            race(
-                "neighbour graph", adata,
-                [
-                    Tool("cellsigil", pp.neighbors, check=of_graph,
-                         ready=lambda a: ad.AnnData(obsm={"X_pca": a.obsm["X_pca"]})),
-                    Tool("pynndescent", lambda p: NNDescent(p, n_neighbors=K, random_state=0).neighbor_graph[0],
-                         ready=lambda a: np.ascontiguousarray(a.obsm["X_pca"], np.float32),
-                         check=lambda _, ids, recall=recall: recall(ids), note="search only"),
-                    Tool("faiss flat", flat, ready=lambda a: np.ascontiguousarray(a.obsm["X_pca"], np.float32),
-                         check=lambda _, ids, recall=recall: recall(ids), note="search only"),
-                    Tool("faiss ivf", inverted, ready=lambda a: np.ascontiguousarray(a.obsm["X_pca"], np.float32),
-                         check=lambda _, ids, recall=recall: recall(ids), note="search only"),
-                    Tool("crest", crest.pp.neighbors, ready=frame_of,
-                         check=lambda f, _, recall=recall: recall(f.uns["neighbors"]["indices"])),
-                ],
-                data=kind, bars={"pynndescent": 1, "faiss flat": 1, "faiss ivf": 1, "crest": 1},
-                limit=flops_limit(2.0 * points.shape[1] * n * n, "all products of pairs of cells, were it exact"),
-            )  # fmt: skip
-            if kind == "simulated":
-                fresh(points, kind)
+        race(
+            "neighbour graph", adata,
+            [
+                Tool("cellsigil", pp.neighbors, check=of_graph,
+                     ready=lambda a: ad.AnnData(obsm={"X_pca": a.obsm["X_pca"]})),
+                Tool("pynndescent", lambda p: NNDescent(p, n_neighbors=K, random_state=0).neighbor_graph[0],
+                     ready=lambda a: np.ascontiguousarray(a.obsm["X_pca"], np.float32),
+                     check=lambda _, ids, recall=recall: recall(ids), note="search only"),
+                Tool("faiss flat", flat, ready=lambda a: np.ascontiguousarray(a.obsm["X_pca"], np.float32),
+                     check=lambda _, ids, recall=recall: recall(ids), note="search only"),
+                Tool("faiss ivf", inverted, ready=lambda a: np.ascontiguousarray(a.obsm["X_pca"], np.float32),
+                     check=lambda _, ids, recall=recall: recall(ids), note="search only"),
+                Tool("crest", crest.pp.neighbors, ready=frame_of,
+                     check=lambda f, _, recall=recall: recall(f.uns["neighbors"]["indices"])),
+            ],
+            data=kind, bars={"pynndescent": 1, "faiss flat": 1, "faiss ivf": 1, "crest": 1},
+            limit=flops_limit(2.0 * points.shape[1] * n * n, "all products of pairs of cells, were it exact"),
+        )  # fmt: skip
+        fresh(points, kind)
 
 
 if __name__ == "__main__":

@@ -13,7 +13,7 @@ import sys
 import crest
 import numpy as np
 import scanpy as sc
-from _inputs import as_crest, read
+from _inputs import as_crest, cases, read
 from _measure import Tool, bytes_limit, entry_bytes, race
 
 from cellsigil import pp
@@ -38,9 +38,9 @@ def crests(frame) -> None:
     crest.pp.highly_variable_genes(frame, n_top_genes=TOP, flavor="seurat")
 
 
-def main(folder: str = "../shared/data", *sizes: str) -> None:  # noqa: ARG001
-    for n in map(int, sizes or ("20000", "100000")):
-        adata = read("simulated", n)
+def main(folder: str = "../shared/data", *sizes: str) -> None:
+    for kind, n in cases(sizes):
+        adata = read(kind, n, folder)
         genes: list[set] = []
 
         def same_genes(state, _, genes=genes) -> dict[str, float]:
@@ -54,7 +54,7 @@ def main(folder: str = "../shared/data", *sizes: str) -> None:  # noqa: ARG001
                 Tool("scanpy", scanpys, check=same_genes),
                 Tool("crest", crests, ready=lambda a: as_crest(a, log=False)),
             ],
-            data="simulated", bars={"scanpy": 2},
+            data=kind, bars={"scanpy": 2},
             limit=bytes_limit(3 * entry_bytes(adata.X), "read counts, write X, read X"),
         )  # fmt: skip
 

@@ -14,7 +14,7 @@ import anndata as ad
 import crest
 import numpy as np
 import scanpy as sc
-from _inputs import as_crest, normalised
+from _inputs import as_crest, cases, normalised
 from _measure import Tool, flops_limit, race
 
 from cellsigil import pp
@@ -46,9 +46,9 @@ def frame_of(adata):
     return frame
 
 
-def main(folder: str = "../shared/data", *sizes: str) -> None:  # noqa: ARG001
-    for n in map(int, sizes or ("20000", "100000")):
-        adata = normalised("simulated", n)
+def main(folder: str = "../shared/data", *sizes: str) -> None:
+    for kind, n in cases(sizes):
+        adata = normalised(kind, n, folder)
         mask, truth = adata.var["highly_variable"].to_numpy(), exact_axes(adata)
 
         def cosine(state, _, mask=mask, truth=truth) -> dict[str, float]:
@@ -67,7 +67,7 @@ def main(folder: str = "../shared/data", *sizes: str) -> None:  # noqa: ARG001
                      ready=lean, check=cosine),
                 Tool("crest", lambda f: crest.tl.pca(f, n_comps=50), ready=frame_of, check=cosine),
             ],
-            data="simulated",
+            data=kind,
             bars={"scanpy arpack": 1.5, "scanpy covariance_eigh": 1.5, "crest": 2},
             limit=flops_limit(
                 (per_row**2).sum() + 4 / 3 * 2000**3 + 2 * per_row.sum() * 50,

@@ -22,7 +22,6 @@ from typing import Any
 
 import anndata as ad
 import numpy as np
-from _data import scaled, simulated
 from _measure import PATIENCE, Race, save, touch_memory, versions_of
 
 PART, PART_ABOVE = 30, 5000
@@ -191,32 +190,23 @@ def run_apart(tool: str, path: Path, memory_gb: float = 21) -> dict[str, Any] | 
 
 
 def main(folder: str = "../shared/data", *sizes: str) -> None:
-    for n in map(int, sizes or ("20000", "100000")):
-        for kind, path in (
-            ("simulated", simulated(n)),
-            ("pbmc3k", scaled(f"{folder}/pbmc3k_raw.h5ad", n)),
-        ):
-            result = Race(
-                "whole preset",
-                kind,
-                n,
-                {"scanpy": 10, "crest": 2},
-                None,
-                "",
-                versions_of(list(TOOLS)),
-            )
-            for turn in range(3):
-                for tool in TOOLS:
-                    if sum(r["cpu"] for r in result.spent.get(tool, [])) > PATIENCE:
-                        continue
-                    if (spent := run_apart(tool, path)) is not None:
-                        steps = spent.pop("steps")
-                        result.spent.setdefault(tool, []).append(spent)
-                        if turn == 0:
-                            result.quality[tool] = steps
-            if n > PART_ABOVE:
-                result.notes["scanpy"] = f"Wilcoxon on one gene in {PART}, multiplied"
-            save(result)
+    from _inputs import cases, path_of  # which loads cellsigil: not for the rivals' processes
+
+    for kind, n in cases(sizes):
+        bars = {"scanpy": 10, "crest": 2}
+        result = Race("whole preset", kind, n, bars, None, "", versions_of(list(TOOLS)))
+        for turn in range(3):
+            for tool in TOOLS:
+                if sum(r["cpu"] for r in result.spent.get(tool, [])) > PATIENCE:
+                    continue
+                if (spent := run_apart(tool, path_of(kind, n, folder))) is not None:
+                    steps = spent.pop("steps")
+                    result.spent.setdefault(tool, []).append(spent)
+                    if turn == 0:
+                        result.quality[tool] = steps
+        if n > PART_ABOVE:
+            result.notes["scanpy"] = f"Wilcoxon on one gene in {PART}, multiplied"
+        save(result)
 
 
 if __name__ == "__main__":

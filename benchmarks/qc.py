@@ -13,7 +13,7 @@ import sys
 import crest
 import numpy as np
 import scanpy as sc
-from _inputs import as_crest, read
+from _inputs import as_crest, cases, read
 from _measure import Tool, bytes_limit, entry_bytes, race
 
 from cellsigil import pp
@@ -40,9 +40,9 @@ def same_totals(adata, _) -> dict[str, float]:
     return {"largest error of totals": float(np.abs(adata.obs["total_counts"] - expected).max())}
 
 
-def main(folder: str = "../shared/data", *sizes: str) -> None:  # noqa: ARG001
-    for n in map(int, sizes or ("20000", "100000")):
-        adata = read("simulated", n)
+def main(folder: str = "../shared/data", *sizes: str) -> None:
+    for kind, n in cases(sizes):
+        adata = read(kind, n, folder)
         race(
             "QC metrics", adata,
             [
@@ -51,7 +51,7 @@ def main(folder: str = "../shared/data", *sizes: str) -> None:  # noqa: ARG001
                 Tool("crest", crest.pp.calculate_qc_metrics, ready=lambda a: as_crest(a, log=False),
                      note="without top-n shares and two of the three gene sets"),
             ],
-            data="simulated", bars={"scanpy": 5, "crest": 1},
+            data=kind, bars={"scanpy": 5, "crest": 1},
             limit=bytes_limit(entry_bytes(adata.X), "one read of values and indices"),
         )  # fmt: skip
 

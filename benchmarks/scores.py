@@ -15,7 +15,7 @@ import decoupler as dc
 import numpy as np
 import pandas as pd
 import scanpy as sc
-from _inputs import normalised
+from _inputs import cases, labelled
 from _measure import Race, Tool, bytes_limit, entry_bytes, race, save, versions_of
 from pyucell import compute_ucell_scores
 
@@ -38,8 +38,8 @@ def part_of(adata):
     return lean(adata[::5].copy())
 
 
-def compare(n: int) -> None:
-    adata = normalised("simulated", n)
+def compare(kind: str, n: int, folder: str) -> None:
+    adata = labelled(kind, n, folder)
     sets = signatures(adata.var_names)
     network = pd.DataFrame(
         [(s, g) for s, genes in sets.items() for g in genes], columns=["source", "target"]
@@ -59,7 +59,7 @@ def compare(n: int) -> None:
         "50 signatures, score_genes",
         adata,
         [ours["scanpy"], theirs],
-        data="simulated",
+        data=kind,
         bars={"scanpy": 20},
         limit=limit,
     )
@@ -67,37 +67,37 @@ def compare(n: int) -> None:
         "50 signatures, ans",
         adata,
         [ours["ans"], theirs],
-        data="simulated",
+        data=kind,
         bars={"scanpy": 10},
         limit=limit,
     )
     race(
         "50 signatures, ucell", adata,
         [ours["ucell"], Tool("pyucell", lambda a, s=sets: compute_ucell_scores(a, s, n_jobs=1), ready=lean)],
-        data="simulated", bars={"pyucell": 20}, limit=limit,
+        data=kind, bars={"pyucell": 20}, limit=limit,
     )  # fmt: skip
     race(
         "50 signatures, aucell", adata,
         [ours["aucell"], Tool("decoupler", lambda a, net=network: dc.mt.aucell(a, net), ready=part_of, times=5,
                               note="every fifth cell, multiplied")],
-        data="simulated", bars={"decoupler": 20}, limit=limit,
+        data=kind, bars={"decoupler": 20}, limit=limit,
     )  # fmt: skip
-    clusters(adata, sets)
+    clusters(kind, adata, sets)
 
 
-def main(folder: str = "../shared/data", *sizes: str) -> None:  # noqa: ARG001
-    for n in map(int, sizes or ("20000", "100000")):
-        compare(n)
+def main(folder: str = "../shared/data", *sizes: str) -> None:
+    for kind, n in cases(sizes):
+        compare(kind, n, folder)
 
 
-def clusters(adata, sets: dict[str, list[str]]) -> None:
+def clusters(kind: str, adata, sets: dict[str, list[str]]) -> None:
     """Time the scores of clusters with the statistics given; the bar is .05 s."""
     state = lean(adata)
     stats = tl.group_stats(state, "type")
     tl.score_clusters(state, sets, "type", stats=stats)
     result = Race(
         "50 signatures per cluster, statistics given",
-        "simulated",
+        kind,
         len(adata),
         {},
         0.05,
