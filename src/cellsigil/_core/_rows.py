@@ -94,20 +94,24 @@ def measure_rows(
     # 99.98 % of counts are below 256: counting them costs 0.05 s where sorting took 0.9
     lanes, bins = np.zeros((4, 256), np.int32), np.zeros(256, np.int64)
     large = np.empty(genes.shape[0], np.float64)
+    found = np.empty(genes.shape[0] + 1, np.int64)
     for i in range(start, stop):
         row, columns = data[indptr[i] : indptr[i + 1]], indices[indptr[i] : indptr[i + 1]]
-        of_sets[i, :] = 0.0
-        s = 0.0
+        s, n_found = 0.0, 0
         for k in range(row.size):
             j, x = columns[k], np.float64(row[k])
             s += x
             genes[j, 0] += 1.0
             genes[j, 1] += x
-            if marked[j]:
-                for c in range(member.shape[1]):
-                    if member[j, c]:
-                        of_sets[i, c] += x
+            found[n_found] = (
+                k  # noted without a branch: a set's genes can't be predicted, 0.057 to 0.042 s
+            )
+            n_found += marked[j]
         total[i] = s
+        of_sets[i, :] = 0.0
+        for k in found[:n_found]:
+            for c in range(member.shape[1]):
+                of_sets[i, c] += np.float64(row[k]) * member[columns[k], c]
         above = count_values(row, lanes, large)
         for x in range(bins.size):
             bins[x] = lanes[0, x] + lanes[1, x] + lanes[2, x] + lanes[3, x]

@@ -31,7 +31,9 @@ GENE_SETS = {
         re.IGNORECASE,
     ),
 }
-ANY_SET = re.compile(_GENOME + "(?:mt|rp|hb)", re.IGNORECASE)  # the start of a name of any of them
+ANY_SET = re.compile(
+    _GENOME + "(?:mt[-.]|rp[sl]|hb)", re.IGNORECASE
+)  # the start of a name of any of them
 
 
 def qc(
