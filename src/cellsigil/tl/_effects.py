@@ -7,12 +7,17 @@ from typing import NamedTuple
 
 import numpy as np
 
+from cellsigil._core import _others
+from cellsigil._core._jit import over_range
 from cellsigil.tl._counting import enough
 from cellsigil.tl._stats import GroupStats
 
 
 class Arm(NamedTuple):
-    """One side of a comparison, for each group: cells (G,), mean and squares about it (G, genes)."""
+    """One side of a comparison, for each group: cells (G,), mean and squares about it (G, genes).
+
+    ``squares`` are (G, 0) where they are not known.
+    """
 
     n: np.ndarray
     mean: np.ndarray
@@ -23,27 +28,20 @@ class Arm(NamedTuple):
         """Return the variance (ddof 1)."""
         return self.squares / np.where(self.n < 2, np.nan, self.n - 1.0)[:, None]
 
+    def only(self, g: int) -> Arm:
+        """Return group ``g`` alone."""
+        return Arm(*(x[g : g + 1] for x in self))
+
     def among(self, reference: int | None) -> Arm:
         """Return what each group is compared with: group ``reference``, or all others (None)."""
         if reference is not None:
             return Arm(*(np.broadcast_to(x[reference], x.shape) for x in self))
-        return self._others()
-
-    def _others(self) -> Arm:
-        """Return all but each group, merged by Chan's rule from both ends: nothing is subtracted."""
-        each = [Arm(*parts) for parts in zip(*self)]
-        before, after = [_nothing(self)], [_nothing(self)]
-        for arm in each[:-1]:
-            before.append(_merge(before[-1], arm))
-        for arm in each[:0:-1]:
-            after.append(_merge(after[-1], arm))
-        merged = [_merge(a, b) for a, b in zip(before, after[::-1])]
-        return Arm(*(np.array(parts) for parts in zip(*merged)))
-
-
-def _nothing(arm: Arm) -> Arm:
-    zeros = np.zeros(arm.mean.shape[1])
-    return Arm(arm.n[0] * 0, zeros, zeros)
+        own = Arm(*map(np.ascontiguousarray, self))
+        mean, squares = np.empty_like(own.mean), np.empty_like(own.squares)
+        over_range(
+            _others.merge_others, mean.shape[1], *own, mean, squares, chunk=_others.GENES_AT_ONCE
+        )
+        return Arm(own.n.sum() - own.n, mean, squares)
 
 
 def _merge(a: Arm, b: Arm) -> Arm:
@@ -58,8 +56,13 @@ def _merge(a: Arm, b: Arm) -> Arm:
 def arm_of_sample(stats: GroupStats, s: int) -> Arm:
     """Return the groups' log expression within sample ``s``; zeros where a group has no cell there."""
     n = stats.n[:, s]
-    squares = np.where((n > 1)[:, None], stats.sample_var[:, s] * (n[:, None] - 1.0), 0.0)
-    return Arm(n, np.where((n > 0)[:, None], stats.sample_mean[:, s], 0.0), squares)
+    squares = stats.sample_var[:, s] * (n[:, None] - 1.0)
+    return Arm(n, _or_zero(stats.sample_mean[:, s], n > 0), _or_zero(squares, n > 1))
+
+
+def _or_zero(values: np.ndarray, known: np.ndarray) -> np.ndarray:
+    """Return the values of the known groups, zeros for the others; no copy where all are known."""
+    return values if known.all() else np.where(known[:, None], values, 0.0)
 
 
 def arm_of_all(stats: GroupStats) -> Arm:
@@ -73,27 +76,51 @@ def arm_of_all(stats: GroupStats) -> Arm:
 
 
 def arm_of_linear(stats: GroupStats) -> Arm:
-    """Return the groups' mean of expm1(x); its squares are not known and are 0."""
-    known = np.where((stats.n > 0)[..., None], stats.sample_mean_linear, 0.0)
+    """Return the groups' mean of expm1(x)."""
+    n, mean = stats.n.sum(axis=1), np.empty(stats.mean.shape)
+    for g, own in enumerate(stats.n[..., None]):  # a group at a time lies in the cache
+        known = np.where(own > 0, stats.sample_mean_linear[g], 0.0)
+        np.divide((known * own).sum(axis=0), max(n[g], 1), out=mean[g])
+    return Arm(n, mean, mean[:, :0])
+
+
+def arm_of_detected(stats: GroupStats) -> Arm:
+    """Return the groups' share of cells with the gene."""
     n = stats.n.sum(axis=1)
-    mean = (known * stats.n[..., None]).sum(axis=1) / np.maximum(n, 1)[:, None]
-    return Arm(n, mean, np.zeros_like(mean))
+    mean = stats.detected / np.maximum(n, 1)[:, None]
+    return Arm(n, mean, mean[:, :0])
 
 
-def welch_t(one: Arm, two: Arm) -> np.ndarray:
-    """Return Welch's t; 0 where both variances are 0 and the means are equal, as in scanpy."""
-    with np.errstate(divide="ignore", invalid="ignore"):
-        t = (one.mean - two.mean) / np.sqrt(one.var / one.n[:, None] + two.var / two.n[:, None])
-        equal = (one.mean == two.mean) & np.isfinite(one.var) & np.isfinite(two.var)
-    return np.where(equal, 0.0, t)
+class Contrast(NamedTuple):
+    """One arm against another: difference and variances, and where the means are equal and both variances known."""
 
+    apart: np.ndarray
+    var: tuple[np.ndarray, np.ndarray]
+    n: tuple[np.ndarray, np.ndarray]
+    equal: np.ndarray
 
-def cohen_d(one: Arm, two: Arm) -> np.ndarray:
-    """Return (m1 - m2) / sqrt((v1 + v2) / 2), 0 where the means are equal."""
-    with np.errstate(divide="ignore", invalid="ignore"):
-        d = (one.mean - two.mean) / np.sqrt((one.var + two.var) / 2)
-        equal = (one.mean == two.mean) & np.isfinite(one.var) & np.isfinite(two.var)
-    return np.where(equal, 0.0, d)
+    @classmethod
+    def of(cls, one: Arm, two: Arm) -> Contrast:
+        """Compare the groups of two arms, each with its own."""
+        with np.errstate(divide="ignore", invalid="ignore"):
+            var = one.var, two.var
+        equal = (one.mean == two.mean) & np.isfinite(var[0]) & np.isfinite(var[1])
+        return cls(one.mean - two.mean, var, (one.n[:, None], two.n[:, None]), equal)
+
+    def welch_t(self) -> np.ndarray:
+        """Return Welch's t; 0 where both variances are 0 and the means are equal, as in scanpy."""
+        (v1, v2), (n1, n2) = self.var, self.n
+        return self._apart_by(v1 / n1 + v2 / n2)
+
+    def cohen_d(self) -> np.ndarray:
+        """Return (m1 - m2) / sqrt((v1 + v2) / 2), 0 where the means are equal."""
+        return self._apart_by((self.var[0] + self.var[1]) / 2)
+
+    def _apart_by(self, square: np.ndarray) -> np.ndarray:
+        with np.errstate(divide="ignore", invalid="ignore"):
+            out = self.apart / np.sqrt(square)
+        out[self.equal] = 0.0
+        return out
 
 
 def blocked_or_pooled(blocked: np.ndarray, pooled: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -116,7 +143,26 @@ def warn_pooled(stats: GroupStats, alone: np.ndarray, stacklevel: int) -> None:
         warnings.warn(msg, UserWarning, stacklevel=stacklevel + 1)
 
 
-def cosg(arm: Arm) -> np.ndarray:
+class CosineScale(NamedTuple):
+    """What a gene's COSG is divided by, the same in all groups: (genes,), 1 for a gene that is zero."""
+
+    length: np.ndarray
+    total: np.ndarray
+
+    @classmethod
+    def of(cls, arm: Arm) -> CosineScale:
+        """Add up over the groups, one at a time."""
+        length, total = np.zeros(arm.mean.shape[1]), np.zeros(arm.mean.shape[1])
+        for n, mean, squares in zip(*arm):
+            length += squares + n * mean**2
+        length = np.sqrt(length)
+        length = np.where(length > 0, length, 1.0)
+        for n, mean in zip(arm.n, arm.mean):
+            total += (np.sqrt(n) * mean / length) ** 2
+        return cls(length, np.where(total > 0, total, 1.0))
+
+
+def cosg(arm: Arm, scale: CosineScale) -> np.ndarray:
     """Return COSG with µ = 1: cos(x, group)^3 / Σ over groups of cos^2; 0 for a gene that is zero.
 
     The cosine of a gene with a group's 0/1 vector is its sum over the group / (sqrt(n) |x|).
@@ -126,20 +172,22 @@ def cosg(arm: Arm) -> np.ndarray:
     Dai M, Pei X, Wang XJ (2022). Accurate and fast cell marker gene identification with COSG.
     Brief Bioinform 23(2):bbab579.
     """
-    length = np.sqrt((arm.squares + arm.n[:, None] * arm.mean**2).sum(axis=0))
-    cosine = np.sqrt(arm.n)[:, None] * arm.mean / np.where(length > 0, length, 1.0)
-    total = (cosine**2).sum(axis=0)
-    return cosine**3 / np.where(total > 0, total, 1.0)
+    return (np.sqrt(arm.n)[:, None] * arm.mean / scale.length) ** 3 / scale.total
 
 
 def tau(stats: GroupStats) -> np.ndarray:
     """Return tau of each gene on mean log expression: Σ(1 - x / x_max) / (K - 1), NaN for a zero gene."""
-    mean = stats.mean[stats.n.sum(axis=1) >= 2]
-    if mean.shape[0] < 2:
+    rows = np.flatnonzero(stats.n.sum(axis=1) >= 2)
+    if rows.size < 2:
         return np.full(stats.mean.shape[1], np.nan)
-    most = mean.max(axis=0)
-    share = mean / np.where(most > 0, most, np.nan)
-    return (1 - share).sum(axis=0) / (mean.shape[0] - 1)
+    most = stats.mean[rows[0]].copy()
+    for g in rows[1:]:
+        np.maximum(most, stats.mean[g], out=most)
+    most[most <= 0] = np.nan
+    total = np.zeros(most.size)
+    for g in rows:
+        total += 1 - stats.mean[g] / most
+    return total / (rows.size - 1)
 
 
 def blocked_effects(stats: GroupStats, reference: int | None) -> dict[str, np.ndarray]:
@@ -149,8 +197,8 @@ def blocked_effects(stats: GroupStats, reference: int | None) -> dict[str, np.nd
     d, cosine = (_WeightedMean(stats.n, arm) for arm in (other, rest))
     for s in range(len(stats.samples)):
         arm = arm_of_sample(stats, s)
-        d.add(s, cohen_d(arm, arm.among(reference)))
-        cosine.add(s, cosg(arm))
+        d.add(s, Contrast.of(arm, arm.among(reference)).cohen_d())
+        cosine.add(s, cosg(arm, CosineScale.of(arm)))
     return {"cohen_d_blocked": d.mean(), "cosg_blocked": cosine.mean()}
 
 
@@ -179,7 +227,7 @@ def paired_log2fc(stats: GroupStats, reference: int | None) -> tuple[np.ndarray,
     for s in range(len(stats.samples)):
         n = stats.n[:, s]
         mean = np.where((n > 0)[:, None], stats.sample_mean_linear[:, s], 0.0)
-        arm = Arm(n, mean, np.zeros_like(mean))
+        arm = Arm(n, mean, mean[:, :0])
         rest = arm.among(reference)
         other[:, s] = rest.n
         out[:, s] = np.log2((arm.mean + 1) / (rest.mean + 1))

@@ -11,14 +11,14 @@ from typing import Any, Literal, get_args
 import numpy as np
 import pandas as pd
 
-from cellsigil._core import _pairs
+from cellsigil._core import _order
 from cellsigil._files import check_key
 from cellsigil._keys import RANK_GENES_GROUPS
 from cellsigil._matrix import suggest
 from cellsigil.tl import _effects
 from cellsigil.tl._counting import count_against, count_pairs
+from cellsigil.tl._marker_columns import Comparison
 from cellsigil.tl._marker_table import for_scanpy, tidy
-from cellsigil.tl._pvalues import log10_benjamini_hochberg, log10_two_sided, log10_two_sided_t
 from cellsigil.tl._stats import GroupStats, count_all, read_labelled, stats_for
 
 log = logging.getLogger(__name__)
@@ -122,25 +122,23 @@ def markers(
     stats = stats_for(adata, groupby, sample_key=sample_key, layer=layer, stats=stats)
     versus = _reference_index(stats.groups, groupby, reference)
     rows = _chosen(stats, groups, versus)
-    columns = _columns(stats, versus)
-    if counter := _counter(versus, reference):
+    if (counter := _counter(versus, reference)) and found is None:
         with warnings.catch_warnings(action="ignore"):  # said by group_stats
-            found = found or read_labelled(adata, groupby, sample_key, layer).gather(
-                counter, memory_budget
-            )
-        columns |= _other_arms(found, stats, versus)
-    columns |= _p_values(columns)
-    rank = _rank(columns, rank_by, stats, rows)
+            data = read_labelled(adata, groupby, sample_key, layer)
+        found = data.gather(counter, memory_budget)
     params = {
         "groupby": groupby, "sample_key": sample_key, "layer": layer, "reference": reference,
         "rank_by": rank_by, "labels_independent": labels_independent,
         "note": "" if labels_independent else CIRCULAR,
     }  # fmt: skip
     names, genes = [stats.groups[g] for g in rows], stats.genes
-    del stats, found  # before the table is made of the columns: each is as large as the other
-    table = tidy({name: columns.pop(name) for name in list(columns)}, rank, names, genes, rows)
+    alone = np.zeros(len(stats.groups), bool)
+    columns = Comparison.of(stats, versus, found)
+    table = tidy(columns.group, _order_of(stats, rank_by, alone), names, genes, rows)
+    _effects.warn_pooled(stats, alone, stacklevel=2)
+    del columns, stats, found  # before scanpy's form, which is a third of the table
     table.attrs = dict(params)
-    adata.uns[key_added] = for_scanpy(table, params)
+    adata.uns[key_added] = for_scanpy(table, params, names)
     log.info("markers: %d groups x %d genes by %s", len(names), len(genes), rank_by)
     return table
 
@@ -192,88 +190,28 @@ def _chosen(stats: GroupStats, groups: Sequence[str] | None, versus: int | None)
     return rows
 
 
-def _columns(stats: GroupStats, versus: int | None) -> dict[str, np.ndarray]:
-    """Return every column that needs no further look at the matrix, each (G, genes)."""
-    arm = _effects.arm_of_all(stats)
-    rest = arm.among(versus)
-    linear = _effects.arm_of_linear(stats)
-    detected = _effects.Arm(arm.n, stats.detected / np.maximum(arm.n, 1)[:, None], arm.squares * 0)
-    out = {"auc": stats.auc, "z": stats.u_z, "z_raw": stats.z_raw}
-    if stats.sample_key is not None:
-        out |= {"auc_blocked": stats.auc_blocked, "n_samples_pos": (stats.auc_sample > 0.5).sum(1)}
-        out |= _effects.blocked_effects(stats, versus)
-    if len(stats.samples) >= 3 and versus is None:
-        out |= {"z_blocked": stats.z_blocked, "log10_p_blocked": log10_two_sided(stats.z_blocked)}
-    if len(stats.samples) >= 3:
-        out["log10_p_samples"] = _paired_test(stats, versus)
-    alone = {
-        "t": _effects.welch_t(arm, rest),
-        "log2fc": np.log2((linear.mean + 1) / (linear.among(versus).mean + 1)),
-        "pct_in": detected.mean,
-        "pct_out": detected.among(versus).mean,
-        "mean_in": arm.mean,
-        "mean_out": rest.mean,
-        "cohen_d": _effects.cohen_d(arm, rest),
-        "cosg": _effects.cosg(arm),
-        "tau": np.broadcast_to(_effects.tau(stats), stats.mean.shape),
-    }
-    if (few := arm.n < 2).any():
-        alone = {name: np.where(few[:, None], np.nan, values) for name, values in alone.items()}
-    return out | alone
+def _order_of(
+    stats: GroupStats, rank_by: str, alone: np.ndarray
+) -> Callable[[int, dict[str, np.ndarray]], tuple[np.ndarray, int]]:
+    """Return what puts a group's genes in order, best first, ties by name, those without a score last.
 
-
-def _paired_test(stats: GroupStats, versus: int | None) -> np.ndarray:
-    """Return log10 p of a one-sample t-test of the log2 fold changes of each group's samples."""
-    change, usable = _effects.paired_log2fc(stats, versus)
-    out = np.full(stats.mean.shape, np.nan)
-    for g, keep in enumerate(usable):
-        n = int(keep.sum())
-        if n >= 3:
-            own = change[g, keep]
-            with np.errstate(divide="ignore", invalid="ignore"):
-                t = own.mean(axis=0) / (own.std(axis=0, ddof=1) / np.sqrt(n))
-            out[g] = np.where((own == 0).all(axis=0), 0.0, log10_two_sided_t(t, n - 1))
-    return out
-
-
-def _other_arms(
-    found: dict[str, np.ndarray], stats: GroupStats, versus: int | None
-) -> dict[str, np.ndarray]:
-    """Return the columns made of what `_counter` counted: against one group, or pairwise."""
-    if versus is None:
-        return {"auc_rank": _best_rank(found.pop("pairs"), len(stats.groups))} | found
-    out = {"auc": found["auc"], "z": found["u_z"], "z_raw": found["z_raw"]}
-    if stats.sample_key is not None:
-        positive = (found["auc_sample"] > 0.5).sum(axis=1)
-        out |= {"auc_blocked": found["auc_blocked"], "n_samples_pos": positive}
-    return out
-
-
-def _best_rank(pairs: np.ndarray, n_groups: int) -> np.ndarray:
-    """Return a gene's best rank (G, genes) in any pair with another group, ties sharing the best.
-
-    ``pairs`` (pairs g < h, genes) is the AUC of g against h; against g, h ranks the genes in reverse.
+    It notes in ``alone`` which groups are ranked by a pooled AUC.
     """
-    best = np.full((n_groups, pairs.shape[1]), np.inf)
-    known = np.flatnonzero(~np.isnan(pairs[:, 0]))  # it depends on the numbers of cells alone
-    _pairs.best_ranks(pairs, known, *np.triu_indices(n_groups, 1), best, 0, known.size)
-    return np.where(np.isfinite(best), best, np.nan)
+    names = stats.genes.astype(str).to_numpy(dtype=object).tolist()
+    by_name = np.array(sorted(range(len(names)), key=names.__getitem__))  # 4 ms, by numpy 10
+
+    def order(g: int, columns: dict[str, np.ndarray]) -> tuple[np.ndarray, int]:
+        score, alone[g] = _score(columns, rank_by)
+        return _ordered(-score, by_name), score.size - int(np.isnan(score).sum())
+
+    return order
 
 
-def _p_values(columns: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
-    log10_p = log10_two_sided(columns["z"])
-    return {"log10_p": log10_p, "log10_padj": log10_benjamini_hochberg(log10_p)}
-
-
-def _rank(
-    columns: dict[str, np.ndarray], rank_by: str, stats: GroupStats, rows: list[int]
-) -> np.ndarray:
-    """Return the rank of each gene in each group (G, genes), 1 = best, NaN where there is no score."""
-    auc, alone = _effects.blocked_or_pooled(
-        columns.get("auc_blocked", columns["auc"]), columns["auc"]
-    )
-    cosg = np.where(alone[:, None], columns["cosg"], columns.get("cosg_blocked", columns["cosg"]))
-    _effects.warn_pooled(stats, alone & np.isin(np.arange(alone.size), rows), stacklevel=3)
+def _score(columns: dict[str, np.ndarray], rank_by: str) -> tuple[np.ndarray, bool]:
+    """Return by what a group's genes (genes,) are ranked, and whether its pooled AUC had to do."""
+    arms = columns.get("auc_blocked", columns["auc"]), columns["auc"]
+    (auc,), (alone,) = _effects.blocked_or_pooled(*(values[None] for values in arms))
+    cosg = columns["cosg"] if alone else columns.get("cosg_blocked", columns["cosg"])
     if rank_by == "balanced":
         score = -_places(auc) - _places(cosg)
     elif rank_by == "specific" and "auc_min" in columns:
@@ -284,14 +222,18 @@ def _rank(
         score = auc
     else:
         score = columns["z_raw" if rank_by == "z" else rank_by]
-    by_name = np.argsort(stats.genes.astype(str).to_numpy(dtype=object), kind="stable")
-    out = np.full(score.shape, np.nan)
-    for g in rows:
-        order = by_name[np.argsort(-score[g, by_name], kind="stable")]
-        out[g, order] = np.arange(1, order.size + 1)
-    return np.where(np.isnan(score), np.nan, out)
+    return score, bool(alone)
 
 
 def _places(score: np.ndarray) -> np.ndarray:
     """Return the place of each gene, 1 = highest score, ties sharing their mean place."""
-    return pd.DataFrame(score.T).rank(ascending=False).to_numpy().T
+    order, places = _ordered(-score, np.arange(score.size)), np.empty(score.size)
+    _order.mean_places(score[None], order[None], places[None], 0, 1)
+    return places
+
+
+def _ordered(values: np.ndarray, first: np.ndarray) -> np.ndarray:
+    """Return the places of values in ascending order, NaN last, equal ones in the order of ``first``."""
+    order = np.empty(values.size, np.int64)
+    _order.order_values(values[None], first, order[None], 0, 1)
+    return order

@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+import functools
+
 import numpy as np
 from scipy.special import log_ndtr, stdtr
+
+from cellsigil._core import _order
+from cellsigil._core._jit import over_range
 
 LN10 = np.log(10.0)
 
@@ -23,14 +28,18 @@ def log10_benjamini_hochberg(log10_p: np.ndarray) -> np.ndarray:
 
     The i-th smallest of m becomes min over j >= i of p_j m / j, at most 1.
     """
-    order = np.argsort(log10_p, axis=1)  # NaN last; equal p-values come out equal in any order
-    ordered = np.take_along_axis(log10_p, order, axis=1)
-    tested = np.isfinite(ordered).sum(axis=1, keepdims=True)
-    place = np.arange(1, log10_p.shape[1] + 1)
-    with np.errstate(divide="ignore", invalid="ignore"):
-        raised = ordered + np.log10(tested / place)
-    raised = np.where(np.isfinite(ordered), np.minimum(raised, 0.0), np.inf)
-    least = np.minimum.accumulate(raised[:, ::-1], axis=1)[:, ::-1]
-    out = np.empty_like(ordered)
-    np.put_along_axis(out, order, np.where(np.isfinite(ordered), least, np.nan), axis=1)
+    log10_p = np.ascontiguousarray(log10_p)
+    order, out = np.empty(log10_p.shape, np.int64), np.empty(log10_p.shape)
+    first = np.arange(log10_p.shape[1])
+    over_range(_order.order_values, len(out), log10_p, first, order)
+    for i, own in enumerate(log10_p):
+        more = _log10_shares(int(np.isfinite(own).sum()), own.size)
+        _order.raise_ordered(log10_p, order, more, out, i, i + 1)
     return out
+
+
+@functools.lru_cache(4)  # mostly all genes are tested in all groups
+def _log10_shares(tested: int, n: int) -> np.ndarray:
+    """Return log10(tested / j) of the places j = 1 .. n."""
+    with np.errstate(divide="ignore"):
+        return np.log10(tested / np.arange(1, n + 1))
