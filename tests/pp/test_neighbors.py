@@ -9,7 +9,7 @@ import pytest
 import scipy.sparse as sp
 
 from cellsigil import pp
-from cellsigil._core import _ivf, _knn
+from cellsigil._core import _ivf, _keep, _knn, _lists
 from cellsigil._core._graph import fuzzy_union
 from cellsigil._core._jit import threads
 
@@ -80,7 +80,7 @@ def test_several_blocks_give_the_same(monkeypatch):
     points = random_points(300)
     whole = _knn.nearest(points, 14)
     monkeypatch.setattr(_knn, "QUERIES", 7)
-    monkeypatch.setattr(_knn, "TILE", 70)
+    monkeypatch.setattr(_keep, "TILE", 70)
     for one, other in zip(whole, _knn.nearest(points, 14)):
         np.testing.assert_array_equal(one, other)
 
@@ -238,6 +238,48 @@ def test_without_pca_it_says_so():
         pp.neighbors(ad.AnnData(np.ones((0, 2), np.float32)))
 
 
+@pytest.mark.parametrize("m", [1, 5, 20, 31, 40, 200])
+@pytest.mark.parametrize("n_columns", [1, 70, 300, 1000])
+@pytest.mark.parametrize("kind", ["any", "few values", "all alike", "ever larger"])
+def test_keeps_the_largest_and_of_ties_the_first(m, n_columns, kind, monkeypatch):
+    monkeypatch.setattr(_keep, "TILE", 300)
+    draw = np.random.default_rng(m + n_columns)
+    packed = draw.normal(size=(n_columns, 1)).astype(np.float32)
+    if kind == "few values":
+        packed = np.round(packed)
+    elif kind == "all alike":
+        packed[:] = 1
+    elif kind == "ever larger":
+        packed = np.arange(n_columns, dtype=np.float32)[:, None]
+    at = np.array([0, n_columns // 2, -1, n_columns - 1])  # -1: not among the columns
+    kept, asked = _keep.keeping(4, m), np.ones((4, 1), np.float32)
+    rows = np.arange(4)
+    _keep.look_at(
+        kept, m, asked, at, packed, [(rows[[1, 3]], 0, n_columns), (rows[::2], 0, n_columns)]
+    )
+    for q in range(4):
+        others = np.delete(np.arange(n_columns), at[q]) if at[q] >= 0 else np.arange(n_columns)
+        by_value = others[np.argsort(-packed[others, 0], kind="stable")][:m]
+        assert kept.filled[q] == by_value.size
+        got = kept.places[q, : by_value.size]
+        np.testing.assert_array_equal(np.sort(got), np.sort(by_value))
+        np.testing.assert_array_equal(kept.values[q, : got.size], packed[got, 0])
+        left_out = np.setdiff1d(others, by_value)
+        assert kept.least[q] <= packed[by_value, 0].min(initial=np.inf)
+        assert kept.least[q] >= packed[left_out, 0].max(initial=-np.inf)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_twins_are_the_sets_of_equal_rows(dtype):
+    points = random_points(50, 3).astype(dtype)
+    points[[4, 9, 30]] = points[20]
+    points[7], points[41] = 0.0, -0.0  # equal, with other bits
+    points[[11, 12]] = np.inf
+    found = sorted(members.tolist() for members in _knn.twins(points))
+    assert found == [[4, 9, 20, 30], [7, 41], [11, 12]]
+    assert _knn.twins(random_points(20)) == _knn.twins(random_points(1)) == []
+
+
 def overlapping(n=6000, d=20, seed=0):
     """Return cells of unequal, overlapping types in float32, and a few identical ones."""
     draw = np.random.default_rng(seed)
@@ -250,7 +292,7 @@ def overlapping(n=6000, d=20, seed=0):
 
 @pytest.fixture
 def many_lists(monkeypatch):
-    monkeypatch.setattr(_ivf, "PER_LIST", 50)
+    monkeypatch.setattr(_lists, "PER_LIST", 50)
 
 
 def recall_of(ids, squares_like, points, k, rows):
@@ -291,7 +333,7 @@ def test_approximate_probes_more_until_it_is_enough(monkeypatch, many_lists):
     monkeypatch.setattr(_ivf, "ROUNDS", 0)
     asked = []
     search = _ivf._search
-    monkeypatch.setattr(_ivf, "_search", lambda *a: (asked.append(a[2].shape[1]), search(*a)))
+    monkeypatch.setattr(_ivf, "_search", lambda *a: (asked.append(a[2]), search(*a))[1])
     _, distances, recall = _ivf.nearest_by_lists(points, 14, 0.99)
     assert recall >= 0.99
     assert len(asked) > 2
@@ -319,9 +361,9 @@ def test_one_sample_chooses_and_another_measures(n):
 def test_the_recall_is_that_of_cells_that_had_no_part_in_the_choice(monkeypatch, many_lists):
     points = np.random.default_rng(2).normal(size=(4000, 30)).astype(np.float32)
     orders, asked = [], []
-    make, ranks = _ivf._make_lists, _ivf._ranks_of_lists
-    monkeypatch.setattr(_ivf, "_make_lists", lambda p: (orders.append(make(p)), orders[0])[1])
-    monkeypatch.setattr(_ivf, "_ranks_of_lists", lambda *a: (asked.append(a[2]), ranks(*a))[1])
+    make, needed = _ivf.make_lists, _ivf._needed
+    monkeypatch.setattr(_ivf, "make_lists", lambda p: (orders.append(make(p)), orders[0])[1])
+    monkeypatch.setattr(_ivf, "_needed", lambda *a: (asked.append(a[2]), needed(*a))[1])
     _, distances, recall = _ivf.nearest_by_lists(points, 14, 0.97)
     reached = distances <= _knn.nearest(points, 14)[1][:, -1:]
     choosing, measuring = _ivf._samples(4000)

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from typing import NamedTuple
 
 import numpy as np
 
 from cellsigil._core._jit import in_threads, inner, kernel
+from cellsigil._core._keep import keeping, look_at
 
 SPARE = 16  # candidates beyond k, so that float32 rounding rarely sends a row to the slow way
-QUERIES, TILE = 256, 1024  # rows x columns of one product: 1 MiB, what a core's own cache holds
+QUERIES = 512  # rows of one product; with 256 the search of 20,000 took 5 % more
 GREATEST = (
     256  # binary exponent from which float64 values are scaled, for squares beyond are infinite
 )
@@ -23,43 +23,6 @@ class Space(NamedTuple):
     packed: np.ndarray  # (n, d + 1), float32: centred, divided by 2**exponent, then |y|^2 / 2
     exponent: int
     shift: int
-
-
-@kernel
-def keep_largest(products, rows, at, first, best, ids, start, stop):
-    """Keep the largest ``products[r, c]`` of each query ``rows[r]`` in a heap, and first + c in ``ids``.
-
-    The query's own column ``at[rows[r]]`` is left out. ``best[:, 0]`` is the smallest kept. 64 products
-    are compared at once (0.08 ns each, 0.5 one by one): after the first columns hardly any is larger.
-    """
-    m = best.shape[1]
-    for r in range(start, stop):
-        heap, heap_ids = best[rows[r]], ids[rows[r]]
-        row, own, least = products[r], at[rows[r]] - first, heap[0]
-        for begin in range(0, row.size, 64):
-            piece = row[begin : begin + 64]
-            larger = 0
-            for c in range(piece.size):
-                larger += piece[c] > least
-            if larger == 0:
-                continue
-            for c in range(piece.size):
-                p = piece[c]
-                if p <= least or begin + c == own:
-                    continue
-                slot = 0
-                while 2 * slot + 1 < m:
-                    child = 2 * slot + 1
-                    if child + 1 < m and heap[child + 1] < heap[child]:
-                        child += 1
-                    if heap[child] >= p:
-                        break
-                    heap[slot] = heap[child]
-                    heap_ids[slot] = heap_ids[child]
-                    slot = child
-                heap[slot] = p
-                heap_ids[slot] = first + begin + c
-                least = heap[0]
 
 
 @inner
@@ -84,55 +47,52 @@ def square_distance(points, i, j):
 
 
 @inner
+def turns(order, i, b):
+    """Return how far the cell at place b comes after cell i, counted round."""
+    after = order[b] - i
+    return after if after >= 0 else after + order.size
+
+
+@inner
 def insert_nearest(d, i, b, order, ids, squares):
     """Insert place b at squared distance d among the sorted nearest of cell i, ties by the cells' order.
 
     ``order[b]`` is the cell at place b. Ties count from i onwards: that spreads the ties of identical
     cells; from 0 the first cells would become hubs.
     """
-    n, last = order.size, ids.size - 1
-    turn = (order[b] - i) % n
-    if d > squares[last] or (d == squares[last] and turn > (order[ids[last]] - i) % n):
-        return
-    slot = last
-    while slot > 0 and (
-        d < squares[slot - 1] or (d == squares[slot - 1] and turn < (order[ids[slot - 1]] - i) % n)
-    ):
-        squares[slot] = squares[slot - 1]
-        ids[slot] = ids[slot - 1]
+    slot = ids.size
+    while slot > 0 and d <= squares[slot - 1]:
+        if d == squares[slot - 1] and turns(order, i, b) > turns(order, i, ids[slot - 1]):
+            break
+        if slot < ids.size:
+            squares[slot] = squares[slot - 1]
+            ids[slot] = ids[slot - 1]
         slot -= 1
-    squares[slot] = d
-    ids[slot] = b
+    if slot < ids.size:
+        squares[slot] = d
+        ids[slot] = b
 
 
 @kernel
-def rank_candidates(points, order, at, candidates, ids, squares, start, stop):
-    """Write the places of the nearest candidates of the cells at places ``at``, by exact distance.
+def rank(points, order, at, places, filled, ids, squares, start, stop):
+    """Write the nearest of the ``places[r, : filled[r]]`` to the cell at place ``at[r]``, by exact distance.
 
-    A candidate of -1 is none; where there are too few, the last distances stay infinite.
+    ``points`` lie in the places' order; ``places`` without columns are all. Where there are too few, the
+    last distances stay infinite.
     """
+    some = places.shape[1] > 0
+    far = np.empty(places.shape[1] if some else order.size)
     for r in range(start, stop):
-        i = order[at[r]]
-        squares[at[r], :] = np.inf
-        ids[at[r], :] = 0
-        for t in range(candidates.shape[1]):
-            b = candidates[r, t]
-            if b >= 0:
-                d = square_distance(points, i, order[b])
-                insert_nearest(d, i, b, order, ids[at[r]], squares[at[r]])
-
-
-@kernel
-def rank_all(points, order, at, ids, squares, start, stop):
-    """Do as `rank_candidates` with all cells as candidates."""
-    for r in range(start, stop):
-        i = order[at[r]]
-        squares[at[r], :] = np.inf
-        ids[at[r], :] = 0
-        for b in range(order.size):
-            if b != at[r]:
-                d = square_distance(points, i, order[b])
-                insert_nearest(d, i, b, order, ids[at[r]], squares[at[r]])
+        i, mine, mine_squares = order[at[r]], ids[at[r]], squares[at[r]]
+        for t in range(mine.size):
+            mine[t], mine_squares[t] = 0, np.inf
+        n = filled[r] if some else order.size
+        for t in range(n):  # all before any is inserted: the processor waits for many at a time
+            far[t] = square_distance(points, at[r], places[r, t] if some else t)
+        for t in range(n):
+            b = places[r, t] if some else np.int32(t)
+            if b != at[r] and far[t] <= mine_squares[mine.size - 1]:
+                insert_nearest(far[t], i, b, order, mine, mine_squares)
 
 
 def pack(points: np.ndarray) -> Space:
@@ -158,31 +118,10 @@ def asking(packed: np.ndarray) -> np.ndarray:
     return asked
 
 
-def candidates(
-    asked: np.ndarray, at: np.ndarray, packed: np.ndarray, visits: Iterable, m: int
-) -> tuple[np.ndarray, np.ndarray]:
-    """Return the m largest products of each query and their places, as heaps (-inf and -1: none).
-
-    ``visits`` are (queries, first, last): which queries look at which stretch of ``packed``; ``at``
-    are the queries' own places.
-    """
-    best = np.full((at.size, m), -np.inf, np.float32)
-    ids = np.full((at.size, m), -1, np.int32)
-    room = np.empty(at.size * TILE, np.float32)
-    for rows, start, stop in visits:
-        left = asked[rows]
-        for first in range(start, stop, TILE):
-            width = min(TILE, stop - first)
-            products = room[: rows.size * width].reshape(rows.size, width)
-            np.matmul(left, packed[first : first + width].T, out=products)
-            keep_largest(products, rows, at, first, best, ids, 0, rows.size)
-    return best, ids
-
-
 def search_everything(
     space: Space, order: np.ndarray, at: np.ndarray, ids: np.ndarray, squares: np.ndarray
 ) -> None:
-    """Write the exact nearest of the cells at places ``at``; ``space.packed`` lies in ``order``.
+    """Write the exact nearest of the cells at places ``at``; ``space`` lies in ``order``.
 
     float32 only proposes. A row is decided again over all rows where the rounding bound
     (d + 8) eps (|x_i| + max |x|)^2 could hide a neighbour.
@@ -195,17 +134,17 @@ def search_everything(
 
     def search(first: int) -> None:
         here = at[first : first + QUERIES]
-        rows = np.arange(here.size)
-        best, proposed = candidates(
-            asking(space.packed[here]), here, space.packed, [(rows, 0, n)], m
-        )
-        rank_candidates(space.points, order, here, proposed, ids, squares, 0, here.size)
+        kept = keeping(here.size, m)
+        everything = [(np.arange(here.size), 0, n)]
+        look_at(kept, m, asking(space.packed[here]), here, space.packed, everything)
+        rank(space.points, order, here, kept.places, kept.filled, ids, squares, 0, here.size)
         square = 2.0 * halves[here]
         slack = (d + 8) * 2.0**-23 * (np.sqrt(square) + farthest) ** 2
-        left_out = square - 2.0 * best[:, 0] - slack  # nothing that was left out is nearer
+        left_out = square - 2.0 * kept.least - slack  # nothing that was left out is nearer
         doubt = here[np.ldexp(squares[here, -1], to_packed) >= left_out]
         if doubt.size:
-            rank_all(space.points, order, doubt, ids, squares, 0, doubt.size)
+            everything = np.empty((doubt.size, 0), np.int32), kept.filled
+            rank(space.points, order, doubt, *everything, ids, squares, 0, doubt.size)
 
     for _ in in_threads(search, range(0, at.size, QUERIES)):
         pass
@@ -213,15 +152,21 @@ def search_everything(
 
 def twins(points: np.ndarray) -> list[np.ndarray]:
     """Return the cells of each set of identical points, ascending."""
-    weight = np.cos(1.0 + np.arange(points.shape[1]))
-    key = np.zeros(len(points))
-    for c in range(points.shape[1]):  # one sum at a time: identical rows get the same bits
-        key += points[:, c] * weight[c]
+    word = np.dtype(f"u{points.itemsize}")
+    odd = np.random.default_rng(0).integers(2**31, size=points.shape[1]).astype(word) * 2 + 1
+    key = np.empty(len(points), word)
+    for first in range(
+        0, len(points), 8192
+    ):  # -0.0 is 0.0; whole numbers have the same sum in any order
+        key[first : first + 8192] = (points[first : first + 8192] + points.dtype.type(0)).view(
+            word
+        ) @ odd
     by_key = np.argsort(key, kind="stable")
-    same = np.diff(key[by_key]) == 0
+    same = key[by_key[1:]] == key[by_key[:-1]]
     same[same] = (points[by_key[:-1][same]] == points[by_key[1:][same]]).all(axis=1)
-    pieces = np.split(by_key, np.flatnonzero(~same) + 1)
-    return [np.sort(piece) for piece in pieces if piece.size > 1]
+    edge = np.diff(np.concatenate(([False], same, [False])).astype(np.int8))
+    sets = zip(np.flatnonzero(edge == 1), np.flatnonzero(edge == -1), strict=True)
+    return [np.sort(by_key[first : last + 1]) for first, last in sets]
 
 
 def link_twins(sets: list[np.ndarray], ids: np.ndarray, squares: np.ndarray) -> np.ndarray:
