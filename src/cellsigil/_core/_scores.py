@@ -108,18 +108,22 @@ def project_rows(data, indices, indptr, wanted, w_data, w_indices, w_indptr, out
     longest = 0
     for i in range(start, stop):
         longest = max(longest, indptr[i + 1] - indptr[i])
-    held = np.empty(longest + 1, np.int32)
+    held = np.empty(longest + 1, np.uint32)
     for i in range(start, stop):
         x, j = data[indptr[i] : indptr[i + 1]], indices[indptr[i] : indptr[i + 1]]
         n = np.uint32(0)  # unsigned: no look at negative places
         for k in range(j.size):
             held[n] = k
             n += np.uint32(wanted[np.uint32(j[k])])
+        own = out[i]
         for h in range(np.int64(n)):
-            k = held[h]
-            value = np.float64(x[k])
-            for t in range(w_indptr[j[k]], w_indptr[j[k] + 1]):
-                out[i, w_indices[t]] += value * w_data[t]
+            column, value = np.uint32(j[held[h]]), np.float64(x[held[h]])
+            t, last = np.uint32(w_indptr[column]), np.uint32(w_indptr[column + np.uint32(1)])
+            while (
+                t < last
+            ):  # mostly once; a range over int64 looks at negative places: 13 ms, not 9
+                own[np.uint32(w_indices[t])] += value * w_data[t]
+                t += np.uint32(1)
 
 
 @kernel
@@ -156,22 +160,30 @@ def window_cumulants(values, windows, shares, out, start, stop):
 
     Of independent draws they add up: mean, variance and third central moment of each window, times its share.
     """
-    n_genes, size = windows.shape
-    for g in range(n_genes):
-        for c in range(start, stop):
-            mean = 0.0
-            for t in range(size):
-                mean += values[windows[g, t], c]
-            mean /= size
-            squares = 0.0
-            cubes = 0.0
-            for t in range(size):
-                away = values[windows[g, t], c] - mean
-                squares += away * away
-                cubes += away * away * away
-            out[0, c] += shares[g] * mean
-            out[1, c] += shares[g] ** 2 * squares / size
-            out[2, c] += shares[g] ** 3 * cubes / size
+    size, width = windows.shape[1], stop - start
+    mean, squares, cubes = np.empty(width), np.empty(width), np.empty(width)
+    for g in range(
+        shares.size
+    ):  # columns inside: they are added in SIMD lanes, a third of the cost
+        mean[:] = 0.0
+        squares[:] = 0.0
+        cubes[:] = 0.0
+        for t in range(size):
+            own = values[windows[g, t], start:stop]
+            for c in range(width):
+                mean[c] += own[c]
+        for c in range(width):
+            mean[c] /= size
+        for t in range(size):
+            own = values[windows[g, t], start:stop]
+            for c in range(width):
+                away = own[c] - mean[c]
+                squares[c] += away * away
+                cubes[c] += away * away * away
+        for c in range(width):
+            out[0, start + c] += shares[g] * mean[c]
+            out[1, start + c] += shares[g] ** 2 * squares[c] / size
+            out[2, start + c] += shares[g] ** 3 * cubes[c] / size
 
 
 @kernel

@@ -35,19 +35,18 @@ def inflations(adata: Any, stats: GroupStats, indexed: list[IndexedSet]) -> np.n
         codes = read_groups(adata, stats.groupby).codes
     size = stats.n.sum(axis=1)
     free = np.maximum(size - 1, 0)
-    places, values = [np.empty(0, np.int64)], [np.empty(0)]
-    for s in indexed:
-        where = np.concatenate((s.up, s.down))
-        within = (
-            np.take(stats.var, where, axis=1) * free[:, None]
-        )  # by rows: the sums keep their bits
-        sd = np.sqrt(np.nansum(within, axis=0) / max(free.sum(), 1))
+    places = [np.concatenate((s.up, s.down)) for s in indexed]
+    ends = np.cumsum([where.size for where in places])
+    where = np.concatenate(places)
+    within = np.take(stats.var, where, axis=1) * free[:, None]
+    sds = np.sqrt(np.nansum(within, axis=0) / max(free.sum(), 1))
+    values = []
+    for s, sd in zip(indexed, np.split(sds, ends[:-1])):
         shares = np.where(sd > 0, shares_of(s), 0.0)
         norm = max(np.sqrt((shares**2).sum()), 1e-300)
-        places.append(where)
         values.append(np.divide(shares, sd, out=np.zeros(sd.size), where=sd > 0) / norm)
-    of_set = np.repeat(np.arange(len(indexed)), [where.size for where in places[1:]])
-    entries = (np.concatenate(values), (np.concatenate(places), of_set))
+    of_set = np.repeat(np.arange(len(indexed)), np.diff(ends, prepend=0))
+    entries = (np.concatenate(values), (where, of_set))
     weights = parts_of(sp.csr_matrix(entries, shape=(len(stats.genes), len(indexed))))
 
     def score(block: Block, _: int) -> np.ndarray:

@@ -158,7 +158,7 @@ class Levels(NamedTuple):
         by_mean = sorted_by_name(stats.mean_all, np.asarray(stats.genes.astype(str), object))
         place = np.empty(by_mean.size, np.int64)
         place[by_mean] = np.arange(by_mean.size)
-        in_order = np.ascontiguousarray(auc.T[by_mean])
+        in_order = np.ascontiguousarray(auc.T)[by_mean]  # rows: a gene's values move together
         in_order -= 0.5
         return cls(stats.mean_all[by_mean], place, in_order)
 
@@ -207,9 +207,11 @@ def _against_random(
     n_genes, size = windows.shape
     drawn = draw.integers(size, size=(N_DRAWS, n_genes))
     beyond = np.zeros(effect.size, np.int64)
-    count_reaching(auc, windows, drawn, shares, effect - 1e-12, beyond, 0, N_DRAWS)
     cumulants = np.zeros((3, effect.size))
-    window_cumulants(auc, windows, shares, cumulants, 0, effect.size)
+    window_cumulants(
+        auc, windows, shares, cumulants, 0, effect.size
+    )  # brings the rows near, in order
+    count_reaching(auc, windows, drawn, shares, effect - 1e-12, beyond, 0, N_DRAWS)
     mean, variance, third = cumulants
     known = np.isfinite(effect)
     varies = known & (variance > 0)

@@ -10,6 +10,7 @@ import numpy as np
 import scipy.sparse as sp
 
 from cellsigil._block import Block
+from cellsigil._core._order import order_values
 from cellsigil.tl._signatures import IndexedSet
 
 
@@ -75,7 +76,8 @@ def sorted_by_name(values: np.ndarray, names: np.ndarray) -> np.ndarray:
 
     Only names of equal values are compared: sorting all of them took 5 ms of 30,000 genes' 6.
     """
-    order = np.argsort(values, kind="stable")
+    order = np.empty(values.size, np.int64)
+    order_values(values[None], np.arange(values.size), order[None], 0, 1)
     ascending = values[order]
     ends = np.flatnonzero(np.append(ascending[1:] != ascending[:-1], True)) + 1
     starts = np.concatenate(([0], ends[:-1]))
