@@ -77,7 +77,7 @@ def test_a_half_written_file_is_removed(tmp_path, parked, monkeypatch):
     def full(*_):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(_parked, "write_elem", full)
+    monkeypatch.setattr(_parked, "write_sparse", full)
     with pytest.raises(StepError, match="leaving the counts on disk failed: .*No space left"):
         demo(tmp_path / "out", Preset("short", "", START))
     assert not (tmp_path / "out" / NAME).exists()
@@ -121,7 +121,7 @@ def test_normalising_again_reads_what_is_on_disk(tmp_path, parked):
 
 def test_small_counts_stay_in_memory(tmp_path, monkeypatch):
     made = []
-    monkeypatch.setattr(_parked, "write_elem", lambda *_: made.append(1))
+    monkeypatch.setattr(_parked, "write_sparse", lambda *_: made.append(1))
     assert _parked.LARGE == 256 * 2**20
     demo(tmp_path / "out", Preset("short", "", START))
     assert not made

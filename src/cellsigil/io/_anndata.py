@@ -18,6 +18,7 @@ from cellsigil._block import LARGEST_EXACT, pieces
 from cellsigil._matrix import as_rows
 from cellsigil.io._errors import ReadError, reading
 from cellsigil.io._lean import read_lean
+from cellsigil.io._sparse import NO_CACHE, are_below
 
 log = logging.getLogger(__name__)
 _WAY_OUT = "Copy it again, or write it anew from its source."
@@ -34,9 +35,9 @@ def read_h5ad(path: Path, *, x: bool = True) -> ad.AnnData:
         The file is damaged, or a matrix's structure is broken.
     """
     with reading(path, "an .h5ad", _WAY_OUT):
-        with h5py.File(path, "r") as file:
+        with h5py.File(path, "r", **NO_CACHE) as file:
             _check_lengths(file, path)
-            adata = None if x else read_lean(file)
+            adata = read_lean(file, path, x=x)
         adata = ad.read_h5ad(path) if adata is None else adata
     return _finish(adata, path, x=x)
 
@@ -181,8 +182,8 @@ def counts_of(matrix: Any, *, copy: bool) -> sp.csr_matrix | None:
     except ValueError:
         return None
     out = block.to_scipy()
-    exact = out.data.max(initial=0) <= LARGEST_EXACT
-    return out.astype(np.float32 if exact else np.float64, copy=copy)
+    narrow = out.dtype == np.float32 or out.data.max(initial=0) <= LARGEST_EXACT
+    return out.astype(np.float32 if narrow else np.float64, copy=copy)
 
 
 def _is_lean(matrix: Any) -> bool:
@@ -200,7 +201,7 @@ def _check_structure(matrix: Any, name: str) -> None:
         return
     indices = matrix.indices
     n_minor = matrix.shape[1] if matrix.format == "csr" else matrix.shape[0]
-    if indices.size and (indices.min() < 0 or indices.max() >= n_minor):
+    if not are_below(indices, n_minor):
         wrong = indices[(indices < 0) | (indices >= n_minor)][0]
         msg = (
             f"{name} is a broken sparse matrix: it holds index {wrong}, but only 0 to {n_minor - 1} "

@@ -9,11 +9,13 @@ from pathlib import Path
 from typing import Any
 
 import anndata as ad
+import h5py
 import pandas as pd
 from pandas.api.types import infer_dtype
 
 from cellsigil._files import replacing
 from cellsigil._matrix import read_tables
+from cellsigil.io._sparse import NO_CACHE, is_large, write_sparse
 from cellsigil.io._writable import complaints
 
 log = logging.getLogger(__name__)
@@ -57,7 +59,7 @@ def write(adata: ad.AnnData, path: str | Path, *, compat: bool = False) -> None:
             if path.suffix == ".zarr":
                 ad.io.write_zarr(part, shell)
             else:
-                ad.io.write_h5ad(part, shell)
+                _write_h5ad(part, shell)
         except (TypeError, NotImplementedError, ValueError) as error:
             said = " ".join([str(error), *getattr(error, "__notes__", [])])
             msg = f"{path} was not written; anndata said: {said}. Remove or convert what it names."
@@ -66,6 +68,23 @@ def write(adata: ad.AnnData, path: str | Path, *, compat: bool = False) -> None:
         adata.file.close()  # it still held the file that was replaced
         adata.file.open()
     log.info("wrote %d cells x %d genes to %s", *adata.shape, path)
+
+
+def _write_h5ad(path: Path, shell: ad.AnnData) -> None:
+    """Let anndata write all but large sparse matrices of X and the layers, and put these into its file."""
+    held = {f"layers/{key}": shell.layers[key] for key in shell.layers if key is not None}
+    large = {place: matrix for place, matrix in {**held, "X": shell.X}.items() if is_large(matrix)}
+    for place in large:
+        if place == "X":
+            shell.X = None
+        else:
+            del shell.layers[place.removeprefix("layers/")]
+    ad.io.write_h5ad(path, shell)
+    if not large:
+        return
+    with h5py.File(path, "r+", **NO_CACHE) as file:
+        for place, matrix in large.items():
+            write_sparse(file, place, matrix)
 
 
 def _check_target(path: Path, compat: bool) -> None:

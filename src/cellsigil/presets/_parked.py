@@ -11,9 +11,10 @@ from typing import Any
 import h5py
 import scipy.sparse as sp
 from anndata import AnnData
-from anndata.io import sparse_dataset, write_elem
+from anndata.io import sparse_dataset
 
 from cellsigil import _keys
+from cellsigil.io._sparse import NO_CACHE, write_sparse
 from cellsigil.presets._preset import Step
 
 log = logging.getLogger(__name__)
@@ -45,8 +46,8 @@ class Parking:
         size = _size(counts)
         if shutil.disk_usage(self._path.parent).free < ROOM * size:
             return
-        self._file = h5py.File(self._path, "w")
-        write_elem(self._file, _keys.COUNTS, counts)
+        self._file = h5py.File(self._path, "w", **NO_CACHE)
+        write_sparse(self._file, _keys.COUNTS, counts)
         self._file.flush()
         adata.layers[_keys.COUNTS] = sparse_dataset(self._file[_keys.COUNTS])
         log.info("counts of %.2f GB wait on disk", size / 1e9)
