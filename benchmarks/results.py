@@ -130,20 +130,34 @@ def agreement() -> list[str]:
     if not found:
         return []
     lines = ["## Clusters: agreement with scanpy's and with the truth", ""]
-    lines += ["Adjusted Rand index, mean (least to most) over ten seeds each. `agreement.py`.", ""]
-    names = (
-        "scanpy with itself",
-        "ours with scanpy",
-        "ours with itself",
-        "scanpy with truth",
-        "ours with truth",
-    )
-    lines += ["| data | cells | " + " | ".join(names) + " |", "|---" * (2 + len(names)) + "|"]
-    for data, run in found.items():
-        cells = [
-            f"{run[k]['mean']:.3f} ({run[k]['least']:.3f} to {run[k]['most']:.3f})" for k in names
-        ]
-        lines.append(f"| {data} | {run['cells']:,} | " + " | ".join(cells) + " |")
+    lines += [
+        "Adjusted Rand index, mean (least to most) over ten seeds each; carried on: 20 iterations of igraph's Leiden, "
+        "not two; modularity on our graph, mean. `agreement.py`.",
+        "",
+    ]
+    indices = [
+        "scanpy with itself", "ours with scanpy", "ours with scanpy carried on", "ours with itself",
+        "scanpy with truth", "ours with truth",
+    ]  # fmt: skip
+    qualities = ["modularity, scanpy", "modularity, scanpy carried on", "modularity, ours"]
+    lines += [
+        "| | " + " | ".join(f"{d}, {run['cells']:,} cells" for d, run in found.items()) + " |"
+    ]
+    lines += ["|---" * (1 + len(found)) + "|"]
+    for what in indices:
+        spans = [run[what] for run in found.values()]
+        cells = [f"{s['mean']:.3f} ({s['least']:.3f} to {s['most']:.3f})" for s in spans]
+        lines.append(f"| {what} | {' | '.join(cells)} |")
+    for what in qualities:
+        lines.append(
+            f"| {what} | {' | '.join(f'{run[what]["mean"]:.4f}' for run in found.values())} |"
+        )
+    lines += [
+        "",
+        "On the 240 cells of three lines ours agree with scanpy's less than scanpy's do with each other: partitions into "
+        "5 and into 6 clusters are .0003 of modularity apart there, and ours end in the first, scanpy's carried on in "
+        "the second.",
+    ]
     return [*lines, ""]
 
 
