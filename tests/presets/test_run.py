@@ -12,7 +12,7 @@ import pytest
 
 from cellsigil import datasets, io, sig
 from cellsigil.presets import InputError, Preset, Step, StepError, load, run
-from cellsigil.presets._folder import clear, describe
+from cellsigil.presets._folder import describe, guard
 from cellsigil.presets._memory import forget
 
 QUICK = Preset("quick", "one step", (Step("pp.qc"),))
@@ -291,11 +291,11 @@ def test_the_checksum_of_a_sheet_covers_its_files(tmp_path):
     assert describe(_sheet(tmp_path, b"other counts"), adata)["sha256"] != before
 
 
-def test_a_file_named_by_the_sheet_is_never_cleared_away(tmp_path):
+def test_a_file_named_by_the_sheet_is_refused(tmp_path):
     (tmp_path / "out").mkdir()
     result = tmp_path / "out" / "adata.h5ad"
     result.write_bytes(b"counts")
     (tmp_path / "sheet.csv").write_text("path,sample\nout/adata.h5ad,a\n")
     with pytest.raises(InputError, match="adata.h5ad would be removed by --overwrite"):
-        clear([result], tmp_path / "sheet.csv")
+        guard([result], tmp_path / "sheet.csv")
     assert result.read_bytes() == b"counts"

@@ -26,7 +26,9 @@ log = logging.getLogger(__name__)
 OUTPUTS = (
     "report.html", "tables", "adata.h5ad", "markers.tsv", "signatures", "fractions.tsv", "rna_fractions.tsv",
     "intervals.tsv", "fit.tsv", "params.toml", "versions.json", "summary.json", "run.log",
+    "failed.log",
 )  # fmt: skip
+NEW, OLD = ".new.", ".old."  # how the folders of `_stage.staged` begin
 SIGNATURES = (
     "signature.h5ad",
     "signature.tsv",
@@ -99,20 +101,18 @@ def prepare(out: Path, overwrite: bool, inputs: Iterable[str | Path] = ()) -> li
     return held
 
 
-def clear(held: list[Path], input: str | Path) -> None:
-    """Remove an earlier run's results, once the inputs of the new one are read.
+def guard(held: list[Path], input: str | Path) -> None:
+    """Refuse an input that names a file among an earlier run's results.
 
     Raises
     ------
     InputError
-        A file that the sample sheet names is among them; nothing is removed then.
+        A file that the sample sheet names is among them.
     """
     for given in files_of(input):
         if any(given.resolve().is_relative_to(path.resolve()) for path in held):
             msg = f"{given} would be removed by --overwrite. Name another folder for the results."
             raise InputError(msg)
-    for path in held:
-        _remove(path)
 
 
 def _is_ours(path: Path) -> bool:
@@ -124,17 +124,9 @@ def _is_ours(path: Path) -> bool:
 
 
 def _is_leftover(path: Path) -> bool:
-    """Whether a killed run left ``path`` half-written: see `_files.replacing`."""
-    return path.suffix == ".part" and path.name.startswith(tuple(f".{name}." for name in OUTPUTS))
-
-
-def _remove(path: Path) -> None:
-    if path.is_dir():
-        for child in path.iterdir():
-            _remove(child)
-        path.rmdir()
-    else:
-        path.unlink()
+    """Whether a killed run left ``path`` half-written: see `_files.replacing` and `_stage.staged`."""
+    starts = (NEW, OLD, *(f".{name}." for name in OUTPUTS))
+    return path.suffix == ".part" and path.name.startswith(starts)
 
 
 def describe(path: str | Path, adata: Any) -> dict[str, Any]:

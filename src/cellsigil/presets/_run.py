@@ -6,7 +6,7 @@ import logging
 import time
 import warnings
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -16,11 +16,11 @@ from cellsigil import _keys, deconv, io, tl
 from cellsigil._files import write_json
 from cellsigil.pp._subset import in_place
 from cellsigil.presets._errors import InputError, StepError, sentence
-from cellsigil.presets._folder import Results, clear, describe, prepare, summary, write
-from cellsigil.presets._log import log_to
+from cellsigil.presets._folder import Results, describe, guard, prepare, summary, write
 from cellsigil.presets._memory import forget, give_back
 from cellsigil.presets._parked import Parking
 from cellsigil.presets._preset import Preset, Step, load
+from cellsigil.presets._stage import staged
 
 log = logging.getLogger(__name__)
 
@@ -55,7 +55,8 @@ def run(
     genome
         Which genome to read where a 10x matrix holds several.
     overwrite
-        Replace the results of an earlier run in ``out``, once the inputs are read.
+        Replace the results of an earlier run in ``out``, once those of this one are complete: a run
+        that fails or is stopped leaves them as they were, and its log as ``failed.log``.
     simulated
         Say in the report that the data are simulated.
     progress
@@ -80,9 +81,7 @@ def run(
     out = Path(out)
     given = [path for path in (input, bulk, truth) if path is not None]
     held = prepare(out, overwrite, given)
-    handler = log_to(out / "run.log", kept=bool(held))
-    parking = Parking(out)
-    try:
+    with staged(out, held) as folder, closing(Parking(folder)) as parking:
         steps = [
             step for step in plan.steps if bulk is not None or not step.call.startswith("deconv.")
         ]
@@ -98,8 +97,7 @@ def run(
             truth_table = None if truth is None else _user_input(_read_truth, truth)
         if bulk_table is not None:
             _check_genes(adata, bulk_table)
-        clear(held, input)
-        handler.flush()
+        guard(held, input)
         log.info("read %d cells x %d genes", *adata.shape)
         facts = {"input": describe(input, adata), "n_cells_read": adata.n_obs}
         results = Results(adata, notes=notes)
@@ -118,22 +116,12 @@ def run(
         tell(n - 1, n, "report and files")
         plan = Preset(plan.name, plan.description, tuple(done))
         with _step("report and files"):
-            write(out, results, plan, facts, truth_table, simulated)
+            write(folder, results, plan, facts, truth_table, simulated)
         facts["seconds"] = {k: round(v, 3) for k, v in results.seconds.items()}
         facts["seconds_total"] = round(time.perf_counter() - started, 3)
-        write_json(out / "summary.json", {**summary(results), **facts})
+        write_json(folder / "summary.json", {**summary(results), **facts})
         log.info("done in %.1f s: %s", facts["seconds_total"], out / "report.html")
         tell(n, n, "done")
-    except (InputError, StepError) as error:
-        log.info("stopped: %s", error)
-        raise
-    except KeyboardInterrupt:
-        log.info("stopped by the user")
-        raise
-    finally:
-        parking.close()
-        logging.getLogger("cellsigil").removeHandler(handler)
-        handler.close()
     return out / "report.html"
 
 
