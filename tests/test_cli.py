@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from cellsigil import __version__, datasets
+from cellsigil.cli import _change
 from cellsigil.presets import names
 
 
@@ -164,3 +165,21 @@ def test_deconvolve_replaces_tables_only_when_asked(tmp_path):
     assert answer.returncode == 3
     assert "fractions.tsv is there already" in answer.stderr
     assert (tmp_path / "fractions.tsv").read_text() == "measured by flow cytometry"
+
+
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [
+        ("3000", 3000),
+        ("1e4", 1e4),
+        ("true", True),
+        ("None", None),
+        ("none", "none"),
+        ("a b", "a b"),
+    ],
+)
+def test_set_reads_toml_none_or_text(text, value):
+    path, read = _change(f"pp.hvg.layer={text}")
+    assert path == "pp.hvg.layer"
+    assert read == value
+    assert type(read) is type(value)

@@ -100,7 +100,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     run.add_argument(
         "--set", action="append", default=[], metavar="STEP.PARAMETER=VALUE", dest="changes",
-        help="change a parameter of the preset, such as pp.hvg.n_top_genes=3000; may be repeated",
+        help="change a parameter of the preset, such as pp.hvg.n_top_genes=3000; None is None; may be repeated",
     )  # fmt: skip
     run.add_argument(
         "--overwrite", action="store_true", help="replace the results of an earlier run in OUT"
@@ -184,11 +184,13 @@ def _run(arguments: argparse.Namespace) -> int:
 
 
 def _change(text: str) -> tuple[str, Any]:
-    """Read ``step.parameter=value``; the value as TOML writes it, else as text."""
+    """Read ``step.parameter=value``; the value as TOML writes it or None, else as text."""
     path, equals, value = text.partition("=")
     if not equals or path.count(".") != 2:
         msg = f"--set {text!r} is not of the form step.parameter=value, such as pp.hvg.n_top_genes=3000."
         raise ValueError(msg)
+    if value == "None":
+        return path, None
     try:
         return path, tomllib.loads(f"value = {value}")["value"]
     except tomllib.TOMLDecodeError:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import tomllib
 
+import numpy as np
 import pytest
 
 from cellsigil.presets import Preset, Step, load, names
@@ -61,6 +62,14 @@ def test_changes_go_to_every_step_of_that_name():
             'name = "x"\n[[steps]]\ncall = "pp.hvg"\nn_top = 5',
             "pp.hvg has no parameter 'n_top'. Did you mean",
         ),
+        (
+            'name = "x"\n[[steps]]\ncall = "pp.hvg"\nnone = ["layr"]',
+            "pp.hvg has no parameter 'layr'. Did you mean 'layer'",
+        ),
+        (
+            'name = "x"\n[[steps]]\ncall = "pp.hvg"\nlayer = "a"\nnone = ["layer"]',
+            "step 1 sets 'layer', and names it in none as well",
+        ),
     ],
 )
 def test_a_wrong_preset_is_named(text, sentence):
@@ -84,3 +93,31 @@ def test_a_preset_of_the_users_own_loads(tmp_path):
     path = tmp_path / "mine.toml"
     path.write_text(SMALL)
     assert load(path).name == "small"
+
+
+@pytest.mark.parametrize("resolved", [False, True])
+def test_none_comes_back_where_the_default_is_another(resolved):
+    """target_sum=None is the median total, batch_key=None is one batch where there are several samples."""
+    preset = Preset.from_toml(SMALL).with_arguments(
+        {"pp.normalize.target_sum": None, "pp.hvg.batch_key": None}
+    )
+    text = preset.to_toml(resolved=resolved)
+    back = Preset.from_toml(text)
+    assert tomllib.loads(text)["steps"][0]["none"] == ["target_sum"]
+    assert [step.resolved() for step in back.steps] == [step.resolved() for step in preset.steps]
+    assert back.steps[1].arguments["batch_key"] is None
+    assert resolved or back == preset
+
+
+def test_defaults_that_are_none_are_left_out():
+    """Else a preset made from what was written would no longer take the samples of other data."""
+    text = load("pbmc").to_toml(resolved=True)
+    assert "none = " not in text
+    assert "batch_key" not in text
+
+
+def test_arrays_and_numbers_of_numpy_come_back():
+    sets = {"mt": np.array(["MT-ND1", "MT-CO1"])}
+    preset = Preset("x", "", (Step("pp.qc", {"gene_sets": sets, "percent_top": [np.int64(50)]}),))
+    back = Preset.from_toml(preset.to_toml()).steps[0].arguments
+    assert back == {"gene_sets": {"mt": ["MT-ND1", "MT-CO1"]}, "percent_top": [50]}

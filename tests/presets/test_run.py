@@ -299,3 +299,20 @@ def test_a_file_named_by_the_sheet_is_refused(tmp_path):
     with pytest.raises(InputError, match="adata.h5ad would be removed by --overwrite"):
         guard([result], tmp_path / "sheet.csv")
     assert result.read_bytes() == b"counts"
+
+
+def test_a_run_from_its_params_is_the_same_run(tmp_path):
+    """Where an argument was None too: the median total, one batch of eight samples."""
+    steps = (
+        Step("pp.qc"),
+        Step("pp.normalize", {"target_sum": None}),
+        Step("pp.hvg", {"batch_key": None, "n_top_genes": 300}),
+    )
+    cells = datasets.demo_files().cells
+    run(cells, tmp_path / "one", preset=Preset("medians", "", steps))
+    run(cells, tmp_path / "two", preset=tmp_path / "one" / "params.toml")
+    for name in ("params.toml", "adata.h5ad"):
+        assert (tmp_path / "one" / name).read_bytes() == (tmp_path / "two" / name).read_bytes()
+    log = (tmp_path / "two" / "run.log").read_text()
+    assert "target_sum=None" in log
+    assert "batch_key=None" in log

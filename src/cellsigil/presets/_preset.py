@@ -9,6 +9,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import tomli_w
 
 import cellsigil
@@ -83,7 +84,10 @@ class Preset:
 
     @classmethod
     def from_toml(cls, text: str, source: str = "the preset") -> Preset:
-        """Read a preset from TOML: name, description and ``[[steps]]`` with ``call`` and arguments."""
+        """Read a preset from TOML: name, description and ``[[steps]]`` with ``call`` and arguments.
+
+        TOML has no None: ``none = ["target_sum"]`` in a step names the arguments that are.
+        """
         try:
             raw = tomllib.loads(text)
         except tomllib.TOMLDecodeError as error:
@@ -97,15 +101,27 @@ class Preset:
             if "call" not in table:
                 msg = f'{source}: step {i} has no call, such as call = "pp.normalize".'
                 raise ValueError(msg)
-            steps.append(Step(table.pop("call"), table))
+            call, none = table.pop("call"), table.pop("none", [])
+            if twice := [name for name in none if name in table]:
+                msg = (
+                    f"{source}: step {i} sets {twice[0]!r}, and names it in none as well. Drop one."
+                )
+                raise ValueError(msg)
+            steps.append(Step(call, {**table, **dict.fromkeys(none)}))
         return cls(raw["name"], raw.get("description", ""), tuple(steps))
 
     def to_toml(self, *, resolved: bool = False) -> str:
-        """Return the preset as TOML; ``resolved`` writes every default out (None is left out: TOML has none)."""
+        """Return the preset as TOML, which `from_toml` reads back.
+
+        ``resolved`` writes every default out, but for those that are None.
+        """
         steps = []
         for step in self.steps:
             arguments = step.resolved() if resolved else step.arguments
-            steps.append({"call": step.call, **_plain(arguments)})
+            none = [name for name, value in step.arguments.items() if value is None]
+            steps.append(
+                {"call": step.call, **_plain(arguments), **({"none": none} if none else {})}
+            )
         table = {"name": self.name, "description": self.description, "steps": steps}
         return tomli_w.dumps(table, multiline_strings=False)
 
@@ -156,4 +172,6 @@ def _plain(value: Any) -> Any:
         return {str(k): _plain(v) for k, v in value.items() if v is not None}
     if isinstance(value, (list, tuple)):
         return [_plain(v) for v in value if v is not None]
+    if isinstance(value, (np.generic, np.ndarray)):
+        return value.tolist()
     return value if isinstance(value, (str, bool, int, float)) else str(value)
