@@ -34,26 +34,59 @@ def rank_sums(edges, keys, classes, group_of, size, ranks, ties, start, stop):
 
     ``group_of[c]`` is the group of class c, ``size[c]`` its cells.
     """
-    n_classes = size.size
-    n_all = size.sum()
+    n_classes, n_all, longest = size.size, size.sum(), 0
+    for j in range(start, stop):
+        longest = max(longest, edges[j, n_classes] - edges[j, 0])
+    own, tied = np.empty(n_classes, np.int64), np.empty(longest + 1, np.int64)
     for j in range(start, stop):
         a, n = edges[j, 0], edges[j, n_classes]
-        own = ranks[j]
         below = n_all - (n - a)  # all that is not stored is a zero
-        tied = cubed(below)
-        own[:] = 0
         for c in range(n_classes):
             zeros = size[c] - (edges[j, c + 1] - edges[j, c])
-            own[group_of[c]] += zeros * (below + 1)
-        while a < n:
-            b = tie_end(keys, a, n)
-            for k in range(a, b):
-                own[group_of[classes[k]]] += 2 * below + (b - a) + 1
-            if b - a > 1:
-                tied += cubed(b - a)
-            below += b - a
-            a = b
-        ties[j] = tied
+            own[c] = zeros * (below + 1)
+        n_tied = add_places(keys[a:n], classes[a:n], below, own, tied)
+        ties[j] = share_places(classes[a:n], tied, n_tied, own, cubed(below))
+        ranks[j] = 0
+        for c in range(n_classes):
+            ranks[j, group_of[c]] += own[c]
+
+
+@inner
+def add_places(keys, classes, below, own, tied):
+    """Add twice the rank of each entry to its class in ``own``, as if none were tied; count those that equal the next.
+
+    Their places go to ``tied``, without a branch: a fifth are, and no guess would hold. With `share_places`
+    1.9 ns an entry, where looking for the end of each tie took 4.4.
+    """
+    n = np.uint32(0)
+    for k in range(keys.size - 1):
+        own[np.uint32(classes[k])] += 2 * (below + k + 1)
+        tied[n] = k
+        n += np.uint32(keys[k] == keys[k + 1])
+    if keys.size:
+        own[classes[-1]] += 2 * (below + keys.size)
+    return np.int64(n)
+
+
+@inner
+def share_places(classes, tied, n, own, total):
+    """Give tied entries, noted by `add_places`, their mean place instead; return ``total`` and Σ(t³ - t)."""
+    h = 0
+    tied[n] = -2
+    while h < n:
+        first, h = tied[h], h + 1
+        if tied[h] != first + 1:  # a pair, as most are
+            own[np.uint32(classes[first])] += 1
+            own[np.uint32(classes[first + 1])] -= 1
+            total += 6.0
+            continue
+        while tied[h] == tied[h - 1] + 1:
+            h += 1
+        end = tied[h - 1] + 2
+        for k in range(first, end):
+            own[np.uint32(classes[k])] += first + end - 1 - 2 * k
+        total += cubed(end - first)
+    return total
 
 
 @kernel

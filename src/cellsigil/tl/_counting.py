@@ -58,6 +58,7 @@ def count_genes(
 ) -> dict[str, np.ndarray]:
     """Return the fields of `GroupStats` for some genes; ``n`` is the cells (G, S) of class g * S + s.
 
+    With one sample `of_one_sample` adds the rest.
     ``within`` is what `pairwise_auc` found on its way, and spares a look at the values.
     """
     with np.errstate(invalid="ignore", divide="ignore"):
@@ -86,7 +87,8 @@ def _moments_of(columns: Columns, n: np.ndarray) -> dict[str, np.ndarray]:
     (n_groups, n_samples), n_genes = n.shape, columns.n_genes
     sums = np.empty((2, n_genes, n.size), np.int64)
     scale = np.empty((2, n_genes))
-    linear = np.expm1(columns.values, dtype=np.float64)
+    linear = columns.values.astype(np.float64)
+    np.expm1(linear, out=linear)  # its own cast to float64 goes by way of a buffer
     most = columns.most().astype(np.float64)
     for i, (values, top) in enumerate(((columns.values, most), (linear, np.expm1(most)))):
         _moments.class_sums(columns.edges, values, top, sums[i], scale[i], 0, n_genes)
@@ -108,16 +110,38 @@ def _moments_of(columns: Columns, n: np.ndarray) -> dict[str, np.ndarray]:
     among = (within + size * (mean[0] - mean_all[:, None]) ** 2).sum(axis=1)
     few = np.where(size < 2, np.nan, 1.0)[:, None]
     none = np.where(n < 1, np.nan, 1.0)[..., None]
-    return {
-        "mean": few * mean[0].T,
-        "var": few * within.T / (size - 1.0)[:, None],
+    fields = {
         "detected": np.ascontiguousarray(nonzero.reshape(shape).sum(axis=2).T),
-        "mean_linear": few * mean[1].T,
         "sample_mean": none * class_mean[0].transpose(1, 2, 0),
         "sample_mean_linear": none * class_mean[1].transpose(1, 2, 0),
         "sample_var": squares.transpose(1, 2, 0) / np.where(n < 2, np.nan, n - 1.0)[..., None],
         "mean_all": mean_all,
         "sd_all": np.sqrt(among / (n.sum() - 1.0)),
+    }
+    if n_samples == 1:
+        return fields
+    return fields | {
+        "mean": few * mean[0].T,
+        "var": few * within.T / (size - 1.0)[:, None],
+        "mean_linear": few * mean[1].T,
+    }
+
+
+def of_one_sample(fields: dict[str, np.ndarray], n: np.ndarray) -> dict[str, np.ndarray]:
+    """Return what `count_genes` leaves out where all cells are of one sample: the same numbers, in the same memory."""
+    few = (n < 2)[:, 0]
+
+    def of_groups(values: np.ndarray) -> np.ndarray:
+        known = values[:, 0]
+        return np.where(few[:, None], np.nan, known) if few.any() else known
+
+    return fields | {
+        "mean": of_groups(fields["sample_mean"]),
+        "var": of_groups(fields["sample_var"]),
+        "mean_linear": of_groups(fields["sample_mean_linear"]),
+        "auc_sample": fields["auc"][:, None],
+        "auc_blocked": fields["auc"],
+        "z_blocked": fields["u_z"],
     }
 
 
@@ -150,7 +174,7 @@ def _ranks_of(columns: Columns, n: np.ndarray, within: Within | None) -> dict[st
     auc, u_z, z_raw = (x.T for x in normal_scores(u, size, n.sum() - size, ties[:, None]))
     fields = {"auc": auc, "u_z": u_z, "z_raw": z_raw}
     if n_samples == 1:
-        return fields | {"auc_blocked": auc, "auc_sample": auc[:, None], "z_blocked": u_z}
+        return fields
     above, block_ties = within or _within(columns, n)
     u = above.reshape(n_genes, n_groups, n_samples) / 2
     other = n.sum(axis=0) - n

@@ -14,7 +14,7 @@ import pandas as pd
 from cellsigil._genes import ClassBlock, by_classes
 from cellsigil._matrix import read_log
 from cellsigil._rows import Rows
-from cellsigil.tl._counting import Columns, columns_of, count_genes
+from cellsigil.tl._counting import Columns, columns_of, count_genes, of_one_sample
 from cellsigil.tl._groups import Groups, read_genes, read_labels
 
 log = logging.getLogger(__name__)
@@ -162,6 +162,8 @@ def count_all(
         for name in list(fields)
         if name.startswith("also ")
     }
+    if data.n.shape[1] == 1:
+        fields = of_one_sample(fields, data.n)
     log.info(
         "group_stats: %d cells of %d in %d groups, %d samples, %d genes",
         data.n.sum(), *data.rows.shape[:1], *data.n.shape, len(data.genes),
