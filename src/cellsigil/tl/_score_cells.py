@@ -186,7 +186,7 @@ def _sums_in_order(rows: Rows) -> np.ndarray:
         add_columns(block.data, block.indices, sums)
         return sums
 
-    total = rows.reduce(lambda block, _: block, add)
+    total = rows.reduce(lambda block, _: block, add, in_order=True)
     return total if isinstance(total, np.ndarray) else add(np.zeros(rows.shape[1]), total)
 
 
