@@ -7,6 +7,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import scipy.sparse as sp
+from threadpoolctl import threadpool_limits
 
 from cellsigil import pp
 from cellsigil._core import _gram, _krylov
@@ -283,6 +284,51 @@ def test_common_and_rare_genes_in_every_block_size(monkeypatch):
         scores, _, variance = naive(x, 10)
         np.testing.assert_allclose(adata.uns["pca"]["variance"], variance, rtol=1e-10)
         np.testing.assert_allclose(adata.obsm["X_pca"], scores, rtol=1e-5, atol=1e-5)
+
+
+@pytest.fixture(scope="module")
+def directions():
+    return np.linalg.qr(np.random.default_rng(3).normal(size=(1000, 1000)))[0]
+
+
+def spectrum(kind, size):
+    values = {
+        "like genes": 30.0 / np.arange(1, size + 1) ** 1.2,
+        "of rank 30": np.where(np.arange(size) < 30, 2.0 ** -np.arange(size), 0.0),
+        "in pairs": np.repeat(1.0 / np.arange(1, size // 2 + 1), 2),
+        "all alike": np.ones(size),
+        "nearly flat": 1 + np.linspace(0, 1e-6, size),
+        "nothing": np.zeros(size),
+    }[kind]
+    return np.sort(values)[::-1]
+
+
+KINDS = ["like genes", "of rank 30", "in pairs", "all alike", "nearly flat", "nothing"]
+
+
+@pytest.mark.parametrize(
+    ("kind", "n", "scale"),
+    [
+        *((kind, n, 1.0) for kind in KINDS for n in (1, 50, 100)),
+        *((KINDS[0], 50, s) for s in (1e-250, 1e250)),
+    ],
+)
+def test_eigenvectors_are_exact_whatever_the_spectrum(kind, n, scale, directions):
+    values = spectrum(kind, 1000)
+    whole = (directions * values) @ directions.T * scale
+    asked = whole.copy()
+    asked[np.tril_indices(1000, -1)] = np.inf  # has no meaning
+    found = []
+    for count in (1, 2):
+        with threads(count), threadpool_limits(1, user_api="blas"):
+            found.append(_krylov.largest(asked.copy(), n))
+    for one, other in zip(*found):
+        assert one.tobytes() == other.tobytes()
+    got, vectors = found[0]
+    np.testing.assert_allclose(got / scale, values[:n], rtol=1e-10, atol=1e-12)
+    np.testing.assert_allclose(vectors.T @ vectors, np.eye(n), atol=1e-10)
+    left = np.linalg.norm((whole / scale) @ vectors - vectors * (got / scale), axis=0)
+    assert (left <= 1e-7 * np.maximum(values[:n], 1e-6 * values[0]) + 1e-14).all()
 
 
 def test_more_genes_and_cells_than_a_gram_matrix_takes(monkeypatch, container):

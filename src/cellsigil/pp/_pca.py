@@ -78,6 +78,7 @@ def pca(
     ``uns["pca"]``
         ``params``, ``variance`` and ``variance_ratio`` of the components.
     """
+    import scipy.linalg  # noqa: F401 - it has a BLAS of its own, which can be held once it is loaded
     from threadpoolctl import threadpool_limits
 
     check_key(key_added or _keys.PCA)
