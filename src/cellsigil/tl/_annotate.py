@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import warnings
-from collections.abc import Container
+from collections.abc import Container, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -145,7 +145,7 @@ def annotate(
 
 
 def walk(
-    tree: Hierarchy, effect: pd.Series, margin: float, whole: Container[str] = ()
+    tree: Hierarchy, effect: Mapping[str, float], margin: float, whole: Container[str] = ()
 ) -> tuple[list[Step], Step | None]:
     """Return the steps taken from the top, and the one at which the walk ended, if there were children.
 
@@ -172,7 +172,7 @@ def undivided(tree: Hierarchy, walks: list[list[Step]]) -> set[str]:
 
 def lift(
     tree: Hierarchy, effect: pd.Series, sets: dict[str, IndexedSet]
-) -> tuple[pd.Series, dict[str, str]]:
+) -> tuple[dict[str, float], dict[str, str]]:
     """Raise every type's effect to that of its best descendant, and say whose it is.
 
     Markers that all cells share ("hematopoietic" in blood) have an AUC of 0.5 everywhere; without this, the walk
@@ -186,17 +186,21 @@ def lift(
         enough = name in best and sets[told_by[name]].up.size >= ENOUGH_TO_LIFT
         if parent and enough and best[name] > best.get(parent, -np.inf):
             best[parent], told_by[parent] = best[name], told_by[name]
-    return pd.Series(best, dtype=float), told_by
+    return best, told_by
 
 
-def compare(children: list[str], effect: pd.Series) -> Step | None:
-    """Compare siblings by effect; the runner-up is at least 0.5, and so is an only child's."""
-    known = effect.reindex(children).dropna().sort_values(ascending=False, kind="stable")
-    if known.empty:
+def compare(children: list[str], effect: Mapping[str, float]) -> Step | None:
+    """Compare siblings by effect; the runner-up is at least 0.5, and so is an only child's.
+
+    Lists, not pandas: of 99 clusters its four calls here were .12 of the walk's .16 CPU s.
+    """
+    known = [child for child in children if child in effect]
+    if not known:
         return None
-    best, rest = known.index[0], known.iloc[1:]
-    lead = known.iloc[0] - max(NEUTRAL, rest.max() if len(rest) else NEUTRAL)
-    return Step(best, float(known.iloc[0]), float(lead), rest.index[0] if len(rest) else "")
+    best, *rest = sorted(known, key=lambda child: -effect[child])
+    runner_up = effect[rest[0]] if rest else NEUTRAL
+    lead = effect[best] - max(NEUTRAL, runner_up)
+    return Step(best, float(effect[best]), float(lead), rest[0] if rest else "")
 
 
 def _answer(
