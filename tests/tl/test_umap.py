@@ -95,14 +95,32 @@ def test_the_tables_reach_from_touching_to_far_apart():
 
 def moved(here, rate, graph, tables, epoch, phase=0):
     """One epoch of one phase, from ``here``."""
-    there = here.copy()
-    n = -(-(len(here) - phase) // _layout.PHASES)
+    place, indptr, indices, rate = _layout._by_phase(graph, rate.astype(np.float32))
+    placed = np.zeros((indptr.size - 1, 2), np.float32)
+    placed[place] = here
+    there = np.full((len(placed) // _layout.PHASES, 2), np.nan, np.float32)
+    n_moved = -(-(len(here) - phase) // _layout.PHASES)
     widest = int(np.diff(graph.indptr).max())
     _layout.move_vertices(
-        graph.indptr.astype(np.int64), graph.indices.astype(np.int32), rate.astype(np.float32),
-        widest, here, there, *tables, 1.0, epoch, 0, phase, 0, n,
+        len(here), indptr, indices, rate, widest, placed, there, *tables, 1.0, epoch, 0, phase,
+        0, n_moved,
     )  # fmt: skip
-    return there
+    out = here.copy()
+    out[phase :: _layout.PHASES] = there[:n_moved]
+    return out
+
+
+@pytest.mark.parametrize("n", [1, 2, 3, 4, 5, 7, 8, 30])
+def test_places_hold_the_same_graph(n):
+    graph = sp.random(n, n, 0.3, format="csr", rng=np.random.default_rng(n), dtype=np.float32)
+    place, indptr, indices, rate = _layout._by_phase(graph, graph.data * 2)
+    assert np.unique(place).size == n
+    assert (indptr.size - 1) % _layout.PHASES == 0
+    for i in range(n):
+        row, here = graph[i], slice(indptr[place[i]], indptr[place[i] + 1])
+        np.testing.assert_array_equal(indices[here], place[row.indices])
+        np.testing.assert_array_equal(rate[here], row.data * 2)
+        assert place[i] == i % 4 * (indptr.size // 4) + i // 4
 
 
 def test_an_edge_acts_as_often_as_it_weighs():
@@ -211,10 +229,11 @@ def test_many_chunks_give_the_same_bits(monkeypatch):
     adata = cells(blobs())
     tl.umap(adata, n_epochs=30)
     whole = adata.obsm["X_umap"].copy()
-    monkeypatch.setattr(_layout, "CHUNK", 7)
-    with threads(2):
-        tl.umap(adata, n_epochs=30)
-    np.testing.assert_array_equal(whole, adata.obsm["X_umap"])
+    monkeypatch.setattr(_layout, "FEW", 7)
+    for count in (2, 5):
+        with threads(count):
+            tl.umap(adata, n_epochs=30)
+        np.testing.assert_array_equal(whole, adata.obsm["X_umap"])
 
 
 @pytest.mark.parametrize("method", ["cellsigil", "umap-learn"])

@@ -9,7 +9,7 @@ from cellsigil._core._jit import in_threads, kernel, over_range
 ROWS = 1024  # taken at a time: what is known of them stays in the processor's cache
 ENTRIES = 1 << 21  # room for the chosen entries of these rows: 24 MiB
 COMMON = 0.3  # share of rows from which on a column is treated as dense
-STRIPE = 256  # columns of a dense product: what one thread does
+STRIPE = 256  # columns of a dense product, at most: what one thread does
 
 
 @kernel
@@ -133,16 +133,17 @@ def _add_common(
     dense: np.ndarray, common: np.ndarray, products: np.ndarray, sums: np.ndarray
 ) -> None:
     sums[common] += dense.sum(axis=0)
+    step = min(STRIPE, max(16, -(-common.size // 4)))
 
     def add(start: int) -> None:
-        stripe = slice(start, start + STRIPE)
-        above = dense[:, : start + STRIPE].T @ dense[:, stripe]
+        stripe = slice(start, start + step)
+        above = dense[:, : start + step].T @ dense[:, stripe]
         if common.size == sums.size:
-            products[: start + STRIPE, stripe] += above
+            products[: start + step, stripe] += above
         else:
-            products[np.ix_(common[: start + STRIPE], common[stripe])] += above
+            products[np.ix_(common[: start + step], common[stripe])] += above
 
-    for _ in in_threads(add, range(0, common.size, STRIPE)):
+    for _ in in_threads(add, range(0, common.size, step)):
         pass
 
 

@@ -12,7 +12,7 @@ LARGE = 1000  # rows from which products pay
 # Blocks in float32 for a start, and for each correction. After 11 the residuals of three data sets are 2e-5 of the
 # eigenvalue or less, near what float32 can tell; 5 more reach `TOLERANCE` at once: with 9 pbmc3k took two corrections.
 START, STEPS, CORRECTIONS = 11, 5, 8
-STRIPE = 512  # rows of one product: what one thread does
+STRIPE = 512  # rows of one product, at most: what one thread does
 ROOM = 1 << 25  # values of the basis and of its products: 256 MiB
 TOLERANCE = 1e-7  # residual, as a share of the eigenvalue (at least of 1e-6 of the largest)
 MOST_PRODUCTS = 200  # 2,000 genes of 4,000 cells took 15, to 1e-10
@@ -67,11 +67,13 @@ def largest(symmetric: np.ndarray, n: int) -> tuple[np.ndarray, np.ndarray]:
 def times(left: np.ndarray, right: np.ndarray) -> np.ndarray:
     """Return left @ right by stripes of rows, on all threads; BLAS is to be held to one by the caller."""
     out = np.empty((len(left), right.shape[1]), np.result_type(left, right))
+    n_stripes = 4 * max(1, -(-len(left) // (4 * STRIPE)))  # of equal length
+    step = max(1, -(-len(left) // n_stripes))
 
     def multiply(start: int) -> None:
-        np.matmul(left[start : start + STRIPE], right, out=out[start : start + STRIPE])
+        np.matmul(left[start : start + step], right, out=out[start : start + step])
 
-    for _ in in_threads(multiply, range(0, len(left), STRIPE)):
+    for _ in in_threads(multiply, range(0, len(left), step)):
         pass
     return out
 

@@ -11,7 +11,7 @@ NEGATIVES = 5  # random vertices pushed off per attraction, as in umap
 GOLDEN = 0x9E3779B9  # 2**32 over the golden ratio: its multiples, modulo 2**32, lie evenly
 FARTHEST = np.float32(4)  # a step's largest component, as in umap
 PHASES = 4  # vertices i, i+4, ... move together and read where the others were
-CHUNK = 2048  # vertices of one task; fewer run on one thread
+FEW = 2048  # vertices that move together on one thread, for others would cost more than they do
 
 # Force tables spare two powers a pair. Their nodes are the squares whose float32 has 5 bits of mantissa, from
 # 2**-20 to below 2**30: a float's own bits are the place in the table, for which t = d2 / (1 + d2) took a
@@ -50,28 +50,32 @@ def clip(step):
 
 @kernel
 def move_vertices(
-    indptr, indices, rate, widest, here, there, attract, repel, pace, epoch, seed, phase, start, stop
+    n, indptr, indices, rate, widest, here, there, attract, repel, pace, epoch, seed, phase, start, stop
 ):  # fmt: skip
-    """Move vertices phase + 4t of one epoch from ``here`` to ``there``; none has above ``widest`` edges.
+    """Move vertices phase + 4t of one epoch, write where to in ``there[t]``; none has above ``widest`` edges.
+
+    Vertex i stays at place (i % 4) * len(there) + i // 4, so that those that move together are neighbours in
+    memory: what one core has changed, the others must fetch anew.
 
     Edge k acts in ``rate[k]`` of the epochs. umap moves both ends of an edge, and every edge is stored
     both ways: a vertex that moves alone is attracted twice (`attract` holds two steps and their pace). It is
     pushed first, so that what the others read is a place near its neighbours.
     """
-    n, active = here.shape[0], np.empty(widest, np.int32)
+    n_places, active = there.shape[0], np.empty(widest, np.int32)
     push_x = np.empty(NEGATIVES * widest, np.float32)
     push_y = np.empty(NEGATIVES * widest, np.float32)
     now, then, pace = np.float32(epoch), np.float32(epoch + 1), np.float32(pace)
     for t in range(start, stop):
-        i = phase + t * PHASES
+        i, place = phase + t * PHASES, phase * n_places + t
         n_active = 0
-        for k in range(indptr[i], indptr[i + 1]):
+        for k in range(indptr[place], indptr[place + 1]):
             active[n_active] = indices[k]  # without a branch that can't be foretold
             n_active += np.floor(then * rate[k]) != np.floor(now * rate[k])
         dice = scramble(scramble(scramble(seed) + i) + epoch)
-        x, y = here[i, 0], here[i, 1]
+        x, y = here[place, 0], here[place, 1]
         for p in range(NEGATIVES * n_active):  # others spread evenly over all, from a random one on
             other = (((dice + p * GOLDEN) & 0xFFFFFFFF) * n) >> 32
+            other = (other & (PHASES - 1)) * n_places + (other >> 2)
             dx, dy = x - here[other, 0], y - here[other, 1]
             force = pull(repel, dx, dy)
             push_x[p], push_y[p] = clip(force * dx), clip(force * dy)
@@ -86,7 +90,7 @@ def move_vertices(
             force = pull(attract, dx, dy)
             x -= clip(force * dx)
             y -= clip(force * dy)
-        there[i, 0], there[i, 1] = x, y
+        there[t, 0], there[t, 1] = x, y
 
 
 def fit_curve(min_dist: float, spread: float) -> tuple[float, float]:
@@ -135,19 +139,40 @@ def layout(
     n = graph.shape[0]
     rate = (graph.data / (graph.data.max(initial=0) or 1)).astype(np.float32)
     rate[rate * n_epochs < 1] = 0
-    here = np.ascontiguousarray(init, dtype=np.float32)
-    there = here.copy()
+    place, indptr, indices, rate = _by_phase(graph, rate)
+    here = np.zeros((indptr.size - 1, 2), np.float32)
+    here[place] = init
+    there = np.empty((len(here) // PHASES, 2), np.float32)
     square = squares_of_nodes()
     repel = repulsion(square, a, b).astype(np.float32)
-    indptr, indices = graph.indptr.astype(np.int64), graph.indices.astype(np.int32)
     widest = int(np.diff(indptr).max(initial=0))
     for epoch in range(n_epochs):
         pace = 1 - epoch / n_epochs
         attract = two_steps(square, a, b, pace).astype(np.float32)
         for phase in range(min(PHASES, n)):
+            n_moved = -(-(n - phase) // PHASES)
             over_range(
-                move_vertices, -(-(n - phase) // PHASES), indptr, indices, rate, widest, here, there,
-                attract, repel, pace, epoch, seed, phase, chunk=CHUNK,
+                move_vertices, n_moved, n, indptr, indices, rate, widest, here, there, attract, repel,
+                pace, epoch, seed, phase, chunk=n_moved if n_moved < FEW else 0,
             )  # fmt: skip
-            here[phase::PHASES] = there[phase::PHASES]
-    return here
+            first = phase * len(there)
+            here[first : first + n_moved] = there[:n_moved]
+    return here[place]
+
+
+def _by_phase(
+    graph: sp.csr_matrix, rate: np.ndarray
+) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    """Return each vertex's place, and CSR of places with their edges' rates; the last places may be empty."""
+    vertices = np.arange(graph.shape[0])
+    n_places = -(-vertices.size // PHASES)
+    place = (vertices % PHASES) * n_places + vertices // PHASES
+    degree = np.zeros(PHASES * n_places + 1, np.int64)
+    degree[place + 1] = np.diff(graph.indptr)
+    indptr = np.cumsum(degree)
+    entry = np.arange(graph.nnz) + np.repeat(
+        indptr[place] - graph.indptr[:-1], np.diff(graph.indptr)
+    )
+    indices, rates = np.empty(graph.nnz, np.int32), np.empty_like(rate)
+    indices[entry], rates[entry] = place[graph.indices], rate
+    return place, indptr, indices, rates
