@@ -200,33 +200,39 @@ def memory() -> list[str]:
 
 # Why a bar is missed, with what was measured: what a row's name starts with, and the sentence.
 WHY = {
-    "QC metrics": "CREST's call measures one gene set and no top-n shares; ours does both, and finds the sets.",
-    "normalise": "scanpy writes over its counts; ours makes a matrix beside them, .14 CPU s at 20,000 cells with log1p "
-    "from a table per cell. The rest is the variable genes: see their row. With memory that the host had taken back, "
-    "which scanpy's copy for expm1 pays for too, the same race gave 2.2x and 1.6x.",
-    "variable genes, cell_ranger": "As seurat's, without the copy for expm1 that scanpy makes there.",
-    "variable genes, seurat": "scanpy adds up x and x² in float64 in the order of storage. Ours are exact in any order "
-    "of the cells (a mean's last bits decide sorts), four words a gene instead of two: the scatter into 1 MB of sums "
-    "is .12 to .19 CPU s at 20,000 cells, two words .06, expm1 .055. Taking the arithmetic out of the scatter's loop "
-    "gained nothing. With memory that the host had taken back the same race gave 3.4x and 4.7x.",
-    "neighbour graph, fresh process": "Imports: anndata, pandas and numba take 2.3 of our CPU seconds; a twentieth of "
-    "pynndescent's compilation would leave 1.9 for everything.",
-    "neighbour graph": "pynndescent stops at a recall of .84 there, ours goes on to .994.",
-    "Leiden, default": "CREST makes one run; ours are two, combined, or four where two differ, and carried on: that is "
-    "what puts the modularity at or above igraph converged; CREST's is .0005 to .0027 below ours on the real graphs. "
-    "One run of ours costs less than CREST's (the rows of one seed).",
-    "UMAP layout": "The chain of a vertex's attractions, each from where the last one left it, is latency, not bytes.",
+    "QC metrics": "CREST's call measures totals, numbers of genes and one gene set; ours also two more sets, whose "
+    "names it has to find among all genes (.01 CPU s), and top-n shares (.02 at 20,000 cells of pbmc3k).",
+    "normalise": "scanpy writes over its counts; ours makes a matrix beside them, .14 CPU s at 20,000 simulated "
+    "cells. The rest is the variable genes: see their row. Moments taken while normalising would spare expm1 and one "
+    "check, .07 of .33: 1.4x at best, by measurement of the parts.",
+    "variable genes, cell_ranger": "As seurat's, without the copy for expm1 that scanpy makes there. A third of "
+    "scanpy's time is less than the scatter of two words alone.",
+    "variable genes, seurat": "The scatter of x and x² into sums of all genes is .057 CPU s of 39 M entries however "
+    "it is written (tiles of genes gain nothing), expm1 .055, looking at the values .025: a third of scanpy's time "
+    "is less than these. scanpy adds up in float64 in the order of storage; ours are exact in any order of the cells "
+    "(a mean's last bits decide sorts), four words a gene, .09.",
+    "variable genes, seurat_v3": "Sums .06, the second look at what is beyond the limits .05, loess .02 CPU s on one "
+    "thread; two threads take up to half as much again, as they share the memory.",
+    "neighbour graph, fresh process": "Imports: anndata, pandas and numba take 2.3 of our CPU seconds; a twentieth "
+    "of pynndescent's compilation would leave 1.9 for everything.",
+    "neighbour graph": "pynndescent stops at a recall of .84 there, ours goes on to .99.",
+    "Leiden, default": "CREST makes one run; ours are two, combined, or four where two differ, and carried on: that "
+    "is what puts the modularity at or above igraph converged; CREST's is .0005 to .0027 below ours on the real "
+    "graphs. One run of ours costs less than CREST's (the rows of one seed).",
+    "UMAP layout": "The chain of a vertex's attractions, each from where the last one left it, is latency, not "
+    "bytes.",
     "markers, samples": "Scatter and sort take .75, pairs of groups .5, moments .5, the tables .8 CPU s.",
-    "markers": "Sorting .3, scatter .3, moments .3, ranks .2, table and p-values .3 CPU s. A hundredth of what this "
-    "scanpy takes at 20,000 cells would be .4, and the table of 630,000 rows alone takes .3.",
-    ALONE: "The variance inflation of each set needs the cells: every index has to be looked at once, .06 CPU s at "
-    "20,000 cells; the table from the statistics alone takes .045, of which the draws of random sets are .02.",
-    "h5ad read": "The structure and every count are checked (.03 CPU s at 20,000 cells); in X and the layer, the "
-    "counts are copied besides, as they must not share memory.",
+    "markers": "Of the 39 M entries scatter and sort take .4 CPU s, moments .24, ranks and counts .12, the table of "
+    "630,000 rows .15. A hundredth of what this scanpy takes would be .4: the sort and scatter alone.",
+    ALONE: "The variance inflation of each set needs the cells: every index has to be looked at once, .05 CPU s at "
+    "20,000 cells; the table from the statistics takes .05, of which the draws of random sets are .015.",
+    "h5ad read": "The structure and every count are checked (.013 CPU s at 20,000 cells); in X and the layer, the "
+    "counts are copied besides (.027), as they must not share memory: 1.6 GB to touch at 100,000 cells.",
     "h5ad write": "The same call of anndata's, after a look at the names for what it can't write, .025 CPU s; then "
     "the file is brought to the disk and renamed, .04.",
-    "whole preset": "pbmc3k resampled to 20,000 cells has 88 clusters, and the table of 1.4 million rows takes most of "
-    "the markers' 2.4 CPU s; UMAP, neighbours and PCA, whose bars are 1 to 4x, are half of the rest.",
+    "whole preset": "pbmc3k resampled has about 90 clusters; UMAP, neighbours and PCA, whose own bars are 1 to 4x, "
+    "are two thirds of what ours takes there, and scanpy's Wilcoxon, most of what it takes, grows with genes, not "
+    "clusters.",
 }
 
 

@@ -252,7 +252,7 @@ def _warm(_arguments: argparse.Namespace) -> int:
         presets.run(files.cells, several, bulk=files.bulk, simulated=True, progress=progress.show)
         presets.run(files.cells.parent / "donor1.h5", one, simulated=True, progress=progress.show)
         cells = io.read(one / "adata.h5ad")
-    pp.neighbors(cells, method="approximate")  # what more than 25,000 cells need
+    pp.neighbors(cells, method="approximate")  # what more than 10,000 cells need
     print(f"Compiled kernels are kept in {CACHE_DIR}")
     return DONE
 

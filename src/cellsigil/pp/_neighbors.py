@@ -20,8 +20,8 @@ from cellsigil._matrix import check_adata, read_matrix, suggest
 
 log = logging.getLogger(__name__)
 
-# Cells. At 20,000 exact costs .9 CPU-s and lists .3, at 40,000 3.0 and .9: exact as long as it is cheap.
-LARGEST_EXACT = 25_000
+# Cells. Of 10,000 exact takes .29 CPU-s and lists .19, of 20,000 .93 and .40: exact as long as it is cheap.
+LARGEST_EXACT = 10_000
 
 
 def neighbors(
@@ -37,7 +37,7 @@ def neighbors(
 ) -> None:
     """Find the nearest neighbours of every cell and weigh the graph that they make.
 
-    Up to 25,000 cells the search is exact, and ties are broken by the cells' order, counted from the
+    Up to 10,000 cells the search is exact, and ties are broken by the cells' order, counted from the
     cell itself onwards. Above, cells look only into the lists of k-means that are near in terms of how
     far the neighbours in the nearest two are, and then among the neighbours of their neighbours. What that
     finds is measured on 512 cells against the exact answer, others than the 512 by which it was chosen how

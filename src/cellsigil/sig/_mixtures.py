@@ -86,14 +86,18 @@ class Mixtures:
 
 
 class _RelativeNNLS:
-    """Non-negative least squares with every gene divided by its mean over the types."""
+    """Non-negative least squares with every gene divided by its mean over the types.
+
+    |S b - y| and |R b - Q'y|, S = QR, differ by what no b changes: R has a row for each type, S one for each
+    gene, and there are thousands of mixtures to solve.
+    """
 
     def __init__(self, profiles: np.ndarray) -> None:
         self.weight = 1 / (profiles.mean(axis=0) + 0.1)
-        self.design = (profiles * self.weight).T
+        self.basis, self.design = np.linalg.qr((profiles * self.weight).T)
 
     def __call__(self, mixtures: np.ndarray) -> np.ndarray:
-        share = np.array([self._solve(y * self.weight) for y in mixtures])
+        share = np.array([self._solve(y) for y in (mixtures * self.weight) @ self.basis])
         return share / np.maximum(share.sum(axis=1, keepdims=True), 1e-300)
 
     def _solve(self, y: np.ndarray) -> np.ndarray:
