@@ -2,7 +2,7 @@
 
     python benchmarks/neighbors.py [DATA_FOLDER] [CELLS ...]
 
-Recall is measured on 500 cells against an exact search in float64. Ours and CREST's include the connectivities;
+Recall is measured on 2,000 cells against an exact search in float64. Ours and CREST's include the connectivities;
 pynndescent and faiss search only. "Fresh process" times a process that only reads the points and searches them, our
 kernels' cache filled; pynndescent keeps no cache.
 """
@@ -25,7 +25,7 @@ from pynndescent import NNDescent
 
 from cellsigil import pp
 
-K, SAMPLE = 15, 500
+K, SAMPLE = 15, 2000
 
 
 def exact(points: np.ndarray, rows: np.ndarray) -> list[set]:
