@@ -207,12 +207,12 @@ WHY = {
     "check, .07 of .33: 1.4x at best, by measurement of the parts.",
     "variable genes, cell_ranger": "As seurat's, without the copy for expm1 that scanpy makes there. A third of "
     "scanpy's time is less than the scatter of two words alone.",
+    "variable genes, seurat_v3": "Sums .06, the second look at what is beyond the limits .05, loess .02 CPU s on one "
+    "thread; two threads take up to half as much again, as they share the memory.",
     "variable genes, seurat": "The scatter of x and x² into sums of all genes is .057 CPU s of 39 M entries however "
     "it is written (tiles of genes gain nothing), expm1 .055, looking at the values .025: a third of scanpy's time "
     "is less than these. scanpy adds up in float64 in the order of storage; ours are exact in any order of the cells "
     "(a mean's last bits decide sorts), four words a gene, .09.",
-    "variable genes, seurat_v3": "Sums .06, the second look at what is beyond the limits .05, loess .02 CPU s on one "
-    "thread; two threads take up to half as much again, as they share the memory.",
     "PCA": "Products of 2,000 genes take .28, their eigenvectors .34 whatever the cells, the projection .1 CPU s at "
     "20,000 cells; arpack multiplies by the sparse matrix itself, which is cheap while cells are few.",
     "neighbour graph, fresh process": "Imports: anndata, pandas and numba take 2.3 of our CPU seconds; a twentieth "
