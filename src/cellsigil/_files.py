@@ -14,8 +14,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-# A spreadsheet runs a cell that starts with one of these as a formula.
 ROWS_AT_ONCE = 10_000  # of a table that is written: their texts take 1 kB a row
+# A spreadsheet runs a cell that starts with one of these as a formula.
 _FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r")
 
 
