@@ -291,8 +291,8 @@ def main() -> None:
         "threads, pair by pair in one run, medians of the rounds; above 1 we need less. The machine is shared: ratios "
         "can be compared, seconds hardly. Peak is the rise of resident memory during the call (for the whole preset: "
         "of the process). The first touch of memory that the host took back costs 2 CPU s a GB here, whoever comes "
-        "first: where a row says so, memory was used and given back before each call. Each row says when it was measured: "
-        "the code may have moved on since.",
+        "first: where a row says so, memory was used and given back before each call. Each row says when it was "
+        "measured: the code may have moved on since.",
         "",
         "## Bars",
         "",
