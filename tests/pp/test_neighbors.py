@@ -472,3 +472,11 @@ def test_union_is_scipys():
     np.testing.assert_array_equal(got.indices, want.indices)
     np.testing.assert_array_equal(got.data, want.data)
     assert got.indices.dtype == got.indptr.dtype == np.int32
+
+
+@pytest.mark.parametrize("scale", [1e-200, 1e-30, 1e30, 1e200])
+def test_weights_do_not_hang_on_the_scale(scale):
+    ids, distances = _knn.nearest(random_points(120), 9)
+    distances[3], distances[4, :3] = 0, 0  # identical cells; some of them
+    want, got = fuzzy_union(ids, distances), fuzzy_union(ids, distances * scale)
+    np.testing.assert_allclose(got.toarray(), want.toarray(), rtol=1e-4, atol=1e-6)
