@@ -23,6 +23,7 @@ import numpy as np
 from _data import CACHE
 
 ROUNDS = 3
+FLOOR = "floor"  # the contender that does only what none can leave out
 PATIENCE = 150.0  # CPU seconds: a rival that took more in all is not run another round
 WARM_CELLS = 1000
 RESULTS = CACHE / "results"

@@ -11,6 +11,7 @@ import anndata as ad
 import crest
 import numpy as np
 import scanpy as sc
+from _floors import floor_of, squares
 from _inputs import as_crest, cases, normalised
 from _measure import WARM_CELLS, Tool, bytes_limit, entry_bytes, race
 
@@ -52,6 +53,7 @@ def main(folder: str = "../shared/data", *sizes: str) -> None:
                          ready=lambda a, k=layer: lean(a, k), check=same_genes),
                     Tool("crest", lambda a, f=flavor: crest.pp.highly_variable_genes(a, n_top_genes=TOP, flavor=f),
                          ready=as_crest),
+                    floor_of(squares, "x and x² of genes added up in one read"),
                 ],
                 data=kind, bars={"scanpy": 3},
                 limit=bytes_limit(2 * entry_bytes(adata.X), "two reads: means, then squares about them"),

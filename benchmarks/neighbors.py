@@ -20,7 +20,7 @@ import crest
 import faiss
 import numpy as np
 from _inputs import cases, with_pca
-from _measure import Race, Tool, flops_limit, race, save, versions_of
+from _measure import FLOOR, Race, Tool, flops_limit, race, save, versions_of
 from pynndescent import NNDescent
 
 from cellsigil import pp
@@ -72,6 +72,7 @@ FRESH = {
         "import sys, numpy as np; from pynndescent import NNDescent; points = np.load(sys.argv[1]); "
         "NNDescent(points, n_neighbors=15, random_state=0).neighbor_graph"
     ),
+    FLOOR: "import sys, numpy as np, anndata, numba; np.load(sys.argv[1])",
 }
 
 
@@ -106,6 +107,7 @@ def fresh(points: np.ndarray, data: str) -> None:
                     result.spent.setdefault(tool, []).append(
                         {"cpu": cpu, "wall": wall, "peak": float("nan")}
                     )
+    result.notes[FLOOR] = "imports anndata and numba, reads the points"
     save(result)
 
 

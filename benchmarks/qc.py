@@ -13,6 +13,7 @@ import sys
 import crest
 import numpy as np
 import scanpy as sc
+from _floors import floor_of, totals
 from _inputs import as_crest, cases, read
 from _measure import Tool, bytes_limit, entry_bytes, race
 
@@ -23,6 +24,10 @@ SETS = ("mt", "ribo", "hb")
 
 def ours(adata) -> None:
     pp.qc(adata)
+
+
+def as_crests(adata) -> None:
+    pp.qc(adata, gene_sets={"mt": adata.var_names.str.startswith("MT-")}, percent_top=None)
 
 
 def scanpys(adata) -> None:
@@ -50,9 +55,18 @@ def main(folder: str = "../shared/data", *sizes: str) -> None:
                 Tool("scanpy", scanpys, check=same_totals),
                 Tool("crest", crest.pp.calculate_qc_metrics, ready=lambda a: as_crest(a, log=False),
                      note="without top-n shares and two of the three gene sets"),
+                floor_of(totals, "totals of cells and genes, cells of genes, in one read"),
             ],
             data=kind, bars={"scanpy": 5, "crest": 1},
             limit=bytes_limit(entry_bytes(adata.X), "one read of values and indices"),
+        )  # fmt: skip
+        race(
+            "QC metrics, what CREST measures", adata,
+            [
+                Tool("cellsigil", as_crests),
+                Tool("crest", crest.pp.calculate_qc_metrics, ready=lambda a: as_crest(a, log=False)),
+            ],
+            data=kind, bars={"crest": 1},
         )  # fmt: skip
 
 

@@ -11,6 +11,7 @@ import sys
 import anndata as ad
 import numpy as np
 import pandas as pd
+from _floors import squares
 from _inputs import read
 from _measure import Tool, race
 

@@ -31,9 +31,7 @@ GENE_SETS = {
         re.IGNORECASE,
     ),
 }
-ANY_SET = re.compile(
-    _GENOME + "(?:mt[-.]|rp[sl]|hb)", re.IGNORECASE
-)  # the start of a name of any of them
+ANY_SET = re.compile(_GENOME + "(?:mt[-.]|rp[sl]|hb)", re.IGNORECASE)  # how a name of any begins
 
 
 def qc(
