@@ -15,7 +15,7 @@ import scipy.sparse as sp
 from _measure import FLOOR, Tool
 
 
-@numba.njit(cache=True)
+@numba.njit(cache=True, nogil=True)
 def totals(values, indices, indptr, n_genes):
     """Add up cells, and genes' values and cells, in one read."""
     cells, genes = np.zeros(indptr.size - 1), np.zeros((n_genes, 2))
@@ -27,7 +27,7 @@ def totals(values, indices, indptr, n_genes):
     return cells, genes
 
 
-@numba.njit(cache=True)
+@numba.njit(cache=True, nogil=True)
 def squares(values, indices, indptr, n_genes):
     """Add up x and x**2 of genes in one read, in the order of storage."""
     sums = np.zeros((n_genes, 2))
@@ -39,7 +39,7 @@ def squares(values, indices, indptr, n_genes):
     return sums
 
 
-@numba.njit(cache=True)
+@numba.njit(cache=True, nogil=True)
 def scaled_squares(values, indices, indptr, n_genes):
     """Write every value of a cell times a number, no log1p, and add up x and x**2 of genes on the way."""
     out, sums = np.empty(values.size, np.float32), np.zeros((n_genes, 2))
@@ -55,7 +55,7 @@ def scaled_squares(values, indices, indptr, n_genes):
     return out, sums
 
 
-@numba.njit(cache=True)
+@numba.njit(cache=True, nogil=True)
 def marked(indices, flags):
     """Look once whether each entry's gene is in a set."""
     n = 0

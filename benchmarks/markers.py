@@ -92,7 +92,9 @@ def main(folder: str = "../shared/data", *sizes: str) -> None:
             gap = np.abs(ours.to_numpy()[both] - np.log10(theirs.to_numpy()[both]))
             return {"largest difference of log10 p": float(np.nanmax(gap))}
 
-        least = Tool(FLOOR, columns_sorted, ready=lambda a: a.X, note="entries into columns, each sorted")
+        least = Tool(
+            FLOOR, columns_sorted, ready=lambda a: a.X, note="entries into columns, each sorted"
+        )
         race(
             "markers", adata,
             [

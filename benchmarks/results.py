@@ -306,8 +306,8 @@ def main() -> None:
         "",
         "## Bars",
         "",
-        "At most: the ratio of a program that does nothing but the row's floor (what none can leave out, alone, without "
-        "checks, on one thread: see the row). A bar above it is out of reach on this machine.",
+        "At most: the ratio of a program that does nothing but the row's floor (what none can leave out, without "
+        "checks and on one thread: see the row). A bar above it is out of reach on this machine.",
         "",
         *bars_table(races),
         "",

@@ -1,6 +1,9 @@
 """What a second thread gives: wall time on one and on two threads, and whether the bits are the same.
 
-python benchmarks/threads.py [DATA_FOLDER] [CELLS ...]
+    python benchmarks/threads.py [DATA_FOLDER] [CELLS ...]
+
+Two more rows show what this machine gives at best: a copy of the values, and the scatter that is the floor of the
+variable genes, each half of the matrix in a thread of its own.
 """
 
 from __future__ import annotations
@@ -16,7 +19,7 @@ from _inputs import read
 from _measure import Tool, race
 
 from cellsigil import pp, tl
-from cellsigil._core._jit import threads
+from cellsigil._core._jit import in_threads, threads
 
 
 def digest(adata: ad.AnnData) -> str:
@@ -31,10 +34,35 @@ def digest(adata: ad.AnnData) -> str:
     return found.hexdigest()
 
 
+def halves(matrix) -> list[slice]:
+    """Return the entries of the first and of the second half of the rows."""
+    middle, end = matrix.indptr[[matrix.shape[0] // 2, -1]]
+    return [slice(0, middle), slice(middle, end)]
+
+
+def copied(adata: ad.AnnData) -> None:
+    out = np.empty_like(adata.X.data)
+    for _ in in_threads(lambda part: np.copyto(out[part], adata.X.data[part]), halves(adata.X)):
+        pass
+
+
+def scattered(adata: ad.AnnData) -> None:
+    matrix = adata.X
+
+    def half(part: slice) -> None:
+        n = part.stop - part.start
+        squares(matrix.data[part], matrix.indices[part], np.array([0, n]), matrix.shape[1])
+
+    for _ in in_threads(half, halves(matrix)):
+        pass
+
+
 def compare(n: int) -> None:
     adata = read("simulated", n)
     sets = {f"s{k}": list(adata.var_names[k * 30 : k * 30 + 30]) for k in range(50)}
     steps = {
+        "a copy of the values": copied,
+        "the scatter of x and x²": scattered,
         "qc": pp.qc,
         "normalize": pp.normalize,
         "hvg": pp.hvg,
