@@ -182,6 +182,13 @@ def test_table_is_what_pandas_writes(index, tmp_path, monkeypatch):
     assert (tmp_path / "ours.tsv").read_bytes() == (tmp_path / "theirs.tsv").read_bytes()
 
 
+def test_table_of_one_column_keeps_its_empty_cells(tmp_path):
+    table = pd.DataFrame({"note": ["a", "", "b"]})
+    _files.write_table(tmp_path / "t.tsv", table)
+    back = pd.read_csv(tmp_path / "t.tsv", sep="\t", keep_default_na=False)
+    pd.testing.assert_frame_equal(back, table)
+
+
 def test_sha256_of_file_and_folder(tmp_path):
     (tmp_path / "d").mkdir()
     (tmp_path / "d" / "a").write_text("abc")

