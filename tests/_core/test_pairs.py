@@ -7,10 +7,10 @@ import pytest
 from scipy.stats import rankdata
 
 from cellsigil._core import _pairs
-from cellsigil._core._jit import over_range
 from cellsigil._genes import by_classes
 from cellsigil._matrix import as_rows
-from cellsigil.tl._counting import _within, columns_of, pairwise_auc
+from cellsigil.tl._counting import _within, columns_of
+from cellsigil.tl._pairwise import PairCounter
 
 
 def share_above(one, two) -> float:
@@ -18,6 +18,14 @@ def share_above(one, two) -> float:
     two = np.sort(two)
     below = np.searchsorted(two, one, "left") + np.searchsorted(two, one, "right")
     return below.sum() / (2 * one.size * two.size)
+
+
+def square(pairs, n_groups) -> np.ndarray:
+    """Return the AUC of each group against each other one, from that of the pairs g < h."""
+    auc = np.full((n_groups, n_groups), np.nan)
+    one, two = np.triu_indices(n_groups, 1)
+    auc[one, two], auc[two, one] = pairs, 1 - pairs
+    return auc
 
 
 @pytest.mark.parametrize("cells", [600, 80_000])  # twice the pairs of 80,000 overflow 32 bits
@@ -39,7 +47,9 @@ def test_pairs_are_counted(cells, spread):
     ((columns,),) = by_classes(
         as_rows(values[:, None]), label, 22, lambda x: list(columns_of(x)), None
     )
-    (auc,), within = pairwise_auc(columns, n, fewest=1)
+    counter = PairCounter(n, 1, within=True, fewest=1)
+    within = counter(columns, n)["within"]
+    auc = square(counter.pairs()[:, 0], 11)
     alone = _within(columns, n)
     np.testing.assert_array_equal(within.above, alone.above)
     np.testing.assert_array_equal(within.ties, alone.ties)
@@ -55,23 +65,31 @@ def test_pairs_are_counted(cells, spread):
             assert auc[g, h] == pytest.approx(want, rel=1e-13)
 
 
-@pytest.mark.parametrize("n_groups", [2, 3, 4, 9])
-def test_summaries_are_of_the_known(n_groups):
+@pytest.mark.parametrize("n_groups", [2, 3, 4, 9, 33, 75])
+@pytest.mark.parametrize("tied", [0.0, 0.4, 0.9])
+def test_summaries_are_of_the_known(n_groups, tied):
     rng = np.random.default_rng(n_groups)
-    n_genes = 2 * _pairs.GENES_AT_ONCE + 3
-    auc = np.round(rng.random((n_genes, n_groups, n_groups)), 1)
-    auc[:, np.arange(n_groups), np.arange(n_groups)] = np.nan
-    auc[:, 0, 1] = auc[:, 1, 0] = np.nan  # of two groups, none is known
-    least, median, mean = np.empty((3, n_genes, n_groups))
-    over_range(_pairs.summarise_pairs, n_genes, auc, least, median, mean, chunk=100)
-    for j in range(n_genes):
-        for g in range(n_groups):
-            known = auc[j, g][~np.isnan(auc[j, g])].tolist()
-            if not known:
-                assert np.isnan([least[j, g], median[j, g], mean[j, g]]).all()
-                continue
-            assert (least[j, g], median[j, g]) == (min(known), np.median(known))
-            assert mean[j, g] == pytest.approx(np.mean(known), rel=1e-14)
+    width = -(-n_groups // 8) * 8
+    away = np.zeros((n_groups, width))
+    upper = np.triu(np.round(rng.random((n_groups, n_groups)), 1) - 0.5, 1)
+    upper[rng.random(upper.shape) < tied] = 0.0
+    away[:, :n_groups] = upper - upper.T
+    known = ~np.eye(n_groups, width, dtype=bool)
+    known[0, 1] = known[1, 0] = False  # of two groups, none is known
+    known[:, n_groups:] = False
+    sums = np.where(known, away, 0.0).sum(axis=0)
+    away[~known] = -np.inf
+    least, median, mean = np.empty((3, n_groups))
+    rows = np.zeros((n_groups, _pairs.COLUMNS))
+    _pairs.summarise(away, sums, known.sum(axis=1), rows, least, median, mean)
+    for g in range(n_groups):
+        auc = 0.5 + away[g][known[g]]
+        if not auc.size:
+            assert np.isnan([least[g], median[g], mean[g]]).all()
+            continue
+        assert least[g] == auc.min()
+        assert median[g] == pytest.approx(np.median(auc), rel=1e-14)
+        assert mean[g] == pytest.approx(np.mean(auc), rel=1e-14)
 
 
 def test_ranks_tell_neighbouring_numbers_apart():
@@ -82,9 +100,13 @@ def test_ranks_tell_neighbouring_numbers_apart():
     auc = np.abs(
         np.concatenate([rng.choice(np.ravel(near), (3, n - 100)), rng.random((3, 100))], 1)
     )
-    best = np.full((3, n), np.inf)
+    best = np.full((3, n), np.iinfo(np.int32).max, np.int32)
     one, two = np.triu_indices(3, 1)
-    _pairs.best_ranks(auc, np.array([0, 2]), one, two, best, 0, 2)  # the second pair is left out
+    tiles = np.zeros((-(-n // _pairs.LANES), 3, _pairs.LANES))
+    for j in range(n):
+        tiles[j // _pairs.LANES, :, j % _pairs.LANES] = auc[:, j]
+    # the second pair is left out
+    _pairs.best_ranks(tiles, n, np.array([0, 2]), one, two, best, 0, 2)
     forward, reverse = rankdata(-auc, "min", axis=1), rankdata(auc, "min", axis=1)
     np.testing.assert_array_equal(best[0], forward[0])
     np.testing.assert_array_equal(best[1], np.minimum(reverse[0], forward[2]))

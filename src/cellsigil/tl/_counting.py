@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
-from cellsigil._core import _moments, _pairs, _ranks, _sort
+from cellsigil._core import _moments, _ranks, _sort
 from cellsigil._genes import ClassBlock
 
 MIN_CELLS = 3  # of each arm, for a sample to count in a blocked statistic
 ENTRIES_AT_ONCE = 1 << 18  # values and classes: 6 MB with what is made of them
-LANES = 8  # int32 that are added at once
 
 
 class Columns(NamedTuple):
@@ -22,6 +21,7 @@ class Columns(NamedTuple):
     values: np.ndarray
     keys: np.ndarray  # the values' bits as integers, sorted
     classes: np.ndarray  # int32
+    start: int = 0  # the place of the first gene among all
 
     @property
     def n_genes(self) -> int:
@@ -50,7 +50,7 @@ def columns_of(block: ClassBlock) -> Iterator[Columns]:
         keys = part.values.view(f"i{part.values.itemsize}")
         out, classes = np.empty_like(keys), np.empty(keys.size, np.int32)
         _sort.sort_columns(part.edges, keys, out, classes, 0, part.stop - part.start)
-        yield Columns(part.edges, part.values, out, classes)
+        yield Columns(part.edges, part.values, out, classes, part.start)
 
 
 def count_genes(
@@ -59,7 +59,7 @@ def count_genes(
     """Return the fields of `GroupStats` for some genes; ``n`` is the cells (G, S) of class g * S + s.
 
     With one sample `of_one_sample` adds the rest.
-    ``within`` is what `pairwise_auc` found on its way, and spares a look at the values.
+    ``within`` is what `PairCounter` found on its way, and spares a look at the values.
     """
     with np.errstate(invalid="ignore", divide="ignore"):
         return _moments_of(columns, n) | _ranks_of(columns, n, within)
@@ -164,7 +164,7 @@ def normal_scores(
 
 def _ranks_of(columns: Columns, n: np.ndarray, within: Within | None) -> dict[str, np.ndarray]:
     (n_groups, n_samples), n_genes = n.shape, columns.n_genes
-    size, (group_of, _) = n.sum(axis=1), _places(n)
+    size, (group_of, _) = n.sum(axis=1), places(n)
     ranks = np.empty((n_genes, n_groups), np.int64)
     ties = np.empty(n_genes)
     _ranks.rank_sums(
@@ -187,7 +187,7 @@ def _ranks_of(columns: Columns, n: np.ndarray, within: Within | None) -> dict[st
 
 
 def _within(columns: Columns, n: np.ndarray) -> Within:
-    _, block_of = _places(n)
+    _, block_of = places(n)
     ranks = np.empty((columns.n_genes, n.size), np.int64)
     ties = np.empty((columns.n_genes, n.shape[1]))
     _ranks.rank_sums_within(
@@ -209,7 +209,7 @@ def _van_elteren(u: np.ndarray, n: np.ndarray, other: np.ndarray, ties: np.ndarr
     return np.where(tested, z, np.nan).T
 
 
-def _places(n: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def places(n: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Return the group and the sample of each class."""
     n_groups, n_samples = n.shape
     return np.repeat(np.arange(n_groups), n_samples), np.tile(np.arange(n_samples), n_groups)
@@ -223,7 +223,7 @@ def count_against(columns: Columns, n: np.ndarray, reference: int) -> dict[str, 
     ties = np.zeros((n_genes, n_groups))
     within = np.zeros((n_genes, n.size), np.int64)
     _ranks.wins_against(
-        columns.edges, columns.keys, columns.classes, *_places(n), n.ravel(), reference,
+        columns.edges, columns.keys, columns.classes, *places(n), n.ravel(), reference,
         wins, ties, within, 0, n_genes,
     )  # fmt: skip
     with np.errstate(invalid="ignore", divide="ignore"):
@@ -239,48 +239,3 @@ def count_against(columns: Columns, n: np.ndarray, reference: int) -> dict[str, 
         "auc_sample": auc_sample,
         "auc_blocked": averaged,
     }
-
-
-def count_pairs(columns: Columns, n: np.ndarray, *, within: bool = False) -> dict[str, Any]:
-    """Return the AUC of each group against each other one, blocked by sample, and its summaries.
-
-    ``auc_min``, ``auc_median``, ``auc_mean`` are (G, genes) over the other groups; ``pairs`` is
-    (pairs g < h, genes): a gene's order in h against g is the reverse of its order in g against h.
-    With ``within`` also what is known on the way, for `count_genes`.
-    """
-    auc, known = pairwise_auc(columns, n)
-    least, median, mean = np.empty((3, *auc.shape[:2]))
-    _pairs.summarise_pairs(auc, least, median, mean, 0, columns.n_genes)
-    upper = np.triu_indices(n.shape[0], 1)
-    found: dict[str, Any] = {
-        "auc_min": least.T, "auc_median": median.T, "auc_mean": mean.T, "pairs": auc[:, *upper].T,
-    }  # fmt: skip
-    return found | {"within": known} if within else found
-
-
-def pairwise_auc(
-    columns: Columns, n: np.ndarray, fewest: int | None = None
-) -> tuple[np.ndarray, Within]:
-    """Return the AUC of each group against each other one, blocked by sample: (genes, G, G), and `Within`.
-
-    A sample counts for a pair with at least ``fewest`` cells of both; None: `MIN_CELLS`, 2 where all is one.
-    """
-    (n_groups, n_samples), (group_of, block_of) = n.shape, _places(n)
-    fewest = fewest or (2 if n_samples == 1 else MIN_CELLS)
-    one, two = n[:, :, None], n.T[None]  # (G, S, 1) and (1, S, G)
-    counts = (one >= fewest) & (two >= fewest) & ~np.eye(n_groups, dtype=bool)[:, None]
-    total = np.where(counts, one + two, np.inf)
-    weight = (one * two / total).sum(axis=1)
-    narrow = 2 * n.max() ** 2 < 1 << 31
-    pairs = np.zeros((n.size, -(-n_groups // LANES) * LANES), np.int32 if narrow else np.int64)
-    pairs[:, :n_groups] = (one * two).reshape(n.size, n_groups)
-    auc = np.empty((columns.n_genes, n_groups, n_groups))
-    within = Within(
-        np.empty((columns.n_genes, n.size), np.int64), np.empty((columns.n_genes, n_samples))
-    )
-    _pairs.pairwise_auc(
-        columns.edges, columns.keys, columns.classes, group_of, block_of, n.ravel(), pairs,
-        2 * total.reshape(n.size, n_groups), np.where(weight > 0, weight, np.nan), auc,
-        *within, 0, columns.n_genes,
-    )  # fmt: skip
-    return auc, within

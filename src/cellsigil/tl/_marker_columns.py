@@ -6,7 +6,6 @@ from typing import NamedTuple
 
 import numpy as np
 
-from cellsigil._core import _pairs
 from cellsigil.tl import _effects
 from cellsigil.tl._effects import Arm
 from cellsigil.tl._pvalues import log10_benjamini_hochberg, log10_two_sided, log10_two_sided_t
@@ -93,20 +92,9 @@ def _other_arms(
 ) -> dict[str, np.ndarray]:
     """Return the columns made of what was counted beside: against one group, or pairwise."""
     if versus is None:
-        return {"auc_rank": _best_rank(found.pop("pairs"), len(stats.groups))} | found
+        return found
     out = {"auc": found["auc"], "z": found["u_z"], "z_raw": found["z_raw"]}
     if stats.sample_key is not None:
         positive = (found["auc_sample"] > 0.5).sum(axis=1)
         out |= {"auc_blocked": found["auc_blocked"], "n_samples_pos": positive}
     return out
-
-
-def _best_rank(pairs: np.ndarray, n_groups: int) -> np.ndarray:
-    """Return a gene's best rank (G, genes) in any pair with another group, ties sharing the best.
-
-    ``pairs`` (pairs g < h, genes) is the AUC of g against h; against g, h ranks the genes in reverse.
-    """
-    best = np.full((n_groups, pairs.shape[1]), np.inf)
-    known = np.flatnonzero(~np.isnan(pairs[:, 0]))  # it depends on the numbers of cells alone
-    _pairs.best_ranks(pairs, known, *np.triu_indices(n_groups, 1), best, 0, known.size)
-    return np.where(np.isfinite(best), best, np.nan)

@@ -16,10 +16,11 @@ from cellsigil._files import check_key
 from cellsigil._keys import RANK_GENES_GROUPS
 from cellsigil._matrix import suggest
 from cellsigil.tl import _effects
-from cellsigil.tl._counting import count_against, count_pairs
+from cellsigil.tl._counting import count_against
 from cellsigil.tl._marker_columns import Comparison
 from cellsigil.tl._marker_table import for_scanpy, tidy
-from cellsigil.tl._stats import GroupStats, count_all, read_labelled, stats_for
+from cellsigil.tl._pairwise import PairCounter
+from cellsigil.tl._stats import GroupStats, Labelled, count_all, read_labelled, stats_for
 
 log = logging.getLogger(__name__)
 
@@ -112,20 +113,27 @@ def markers(
     _check_rank_by(rank_by, sample_key)
     check_key(key_added)
     found: dict[str, np.ndarray] | None = None
+    counter: Callable[..., dict[str, Any]] | None = None
+
+    def count_also(data: Labelled) -> Callable[..., dict[str, Any]] | None:
+        nonlocal counter
+        versus = _reference_index(data.groups, groupby, reference)
+        counter = _counter(data, versus, reference, within=True)
+        return counter
+
     if stats is None:  # what another reference needs is counted in the same pass
-        stats, found = count_all(
-            adata, groupby, sample_key, layer, memory_budget,
-            also=lambda groups: _counter(
-                _reference_index(groups, groupby, reference), reference, within=True
-            ),
-        )  # fmt: skip
+        stats, found = count_all(adata, groupby, sample_key, layer, memory_budget, also=count_also)
     stats = stats_for(adata, groupby, sample_key=sample_key, layer=layer, stats=stats)
     versus = _reference_index(stats.groups, groupby, reference)
     rows = _chosen(stats, groups, versus)
-    if (counter := _counter(versus, reference)) and found is None:
+    if reference != "rest" and found is None:
         with warnings.catch_warnings(action="ignore"):  # said by group_stats
             data = read_labelled(adata, groupby, sample_key, layer)
-        found = data.gather(counter, memory_budget)
+        if counter := _counter(data, versus, reference, within=False):
+            found = data.gather(counter, memory_budget)
+    if isinstance(counter, PairCounter):
+        found = {"auc_rank": counter.best_ranks()} | (found or {})
+    counter = None  # the pairs: 0.5 GB of 90 groups and 16,000 genes
     params = {
         "groupby": groupby, "sample_key": sample_key, "layer": layer, "reference": reference,
         "rank_by": rank_by, "labels_independent": labels_independent,
@@ -166,12 +174,14 @@ def _reference_index(groups: list[str], groupby: str, reference: str) -> int | N
 
 
 def _counter(
-    versus: int | None, reference: str, *, within: bool = False
+    data: Labelled, versus: int | None, reference: str, *, within: bool
 ) -> Callable[..., dict[str, Any]] | None:
     """Return what counts for a reference that is not the rest."""
     if versus is not None:
         return functools.partial(count_against, reference=versus)
-    return functools.partial(count_pairs, within=within) if reference == "pairwise" else None
+    if reference == "pairwise":
+        return PairCounter(data.n, len(data.genes), within=within)
+    return None
 
 
 def _chosen(stats: GroupStats, groups: Sequence[str] | None, versus: int | None) -> list[int]:

@@ -133,16 +133,16 @@ def count_all(
     sample_key: str | None,
     layer: str | None,
     memory_budget: int | None,
-    also: Callable[[list[str]], Callable[..., dict[str, Any]] | None] | None = None,
+    also: Callable[[Labelled], Callable[..., dict[str, Any]] | None] | None = None,
     left_out: np.ndarray | None = None,
 ) -> tuple[GroupStats, dict[str, np.ndarray]]:
     """Return the statistics of groups and, from the same pass, the arrays of another counting function.
 
-    ``also(groups)`` gives that function, of `Columns` and cells (G, S), or None; its ``within`` is
+    ``also(data)`` gives that function, of `Columns` and cells (G, S), or None; its ``within`` is
     for `count_genes`. Cells of the mask ``left_out`` do not count.
     """
     data = read_labelled(adata, groupby, sample_key, layer, left_out)
-    other = also(data.groups) if also else None
+    other = also(data) if also else None
     small = [repr(name) for name, n in zip(data.groups, data.n.sum(axis=1)) if n < 2]
     if small:
         msg = (
