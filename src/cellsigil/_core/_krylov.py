@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 
 import numpy as np
@@ -9,94 +10,139 @@ import numpy as np
 from cellsigil._core._jit import in_threads
 
 LARGE = 1000  # rows from which products pay
-# Blocks in float32 for a start, and for each correction. After 11 the residuals of three data sets are 2e-5 of the
-# eigenvalue or less, near what float32 can tell; 5 more reach `TOLERANCE` at once: with 9 pbmc3k took two corrections.
-START, STEPS, CORRECTIONS = 11, 5, 8
-STRIPE = 512  # rows of one product, at most: what one thread does
+WIDTH = 16  # vectors multiplied at a time: 26 products for 50 of 2,000; of 8 it takes 39, of 62 12, each by its cost
+FALL = 5.0  # of the residuals from block to block, near the end: says when to look at them again, 10 ms each time
+TILE = 64  # rows and columns copied at a time: a mirrored matrix of 2,000 in 8 ms, 25 in one go
+STRIPE = 512  # columns of one product, at most: what one thread does
+SMALL = 1 << 24  # multiplications below which threads do not pay
 ROOM = 1 << 25  # values of the basis and of its products: 256 MiB
 TOLERANCE = 1e-7  # residual, as a share of the eigenvalue (at least of 1e-6 of the largest)
+DEPENDENT = 1e-4  # of what is new in a vector: below, its block spans less than it should
+ALIKE = 1e-6  # relative difference of eigenvalues that count as the same
 MOST_PRODUCTS = 200  # 2,000 genes of 4,000 cells took 15, to 1e-10
 
 
 def largest(symmetric: np.ndarray, n: int) -> tuple[np.ndarray, np.ndarray]:
     """Return the n largest eigenvalues, descending, and their vectors; reads the upper triangle, and may overwrite it.
 
-    Block Krylov in float32 gives a start; residuals in float64, and Krylov in float32 from them, correct it
-    until they are below `TOLERANCE`: .32 CPU-s for 50 of 2,000, three quarters of it products that threads
-    share, where LAPACK in float64 takes .7 on one. A small matrix, or one that does not converge, goes
-    the plain way.
+    Block Lanczos in float64 until the residuals are below `TOLERANCE`: .2 CPU-s for 50 of 2,000, most of it
+    products that threads share, where LAPACK takes .7 on one. A small matrix, or one whose spectrum
+    is not for Krylov spaces (of low rank, flat, many times the same value), goes the plain way.
     """
     import scipy.linalg
 
-    size, width = symmetric.shape[0], _width(n)
+    size = len(symmetric)
+    diagonal = symmetric.diagonal().copy()
+    _mirror(symmetric)
     if size >= LARGE and size >= 10 * n:
-        for i in range(0, size, STRIPE):  # both triangles, for plain products
-            above = symmetric[i : i + STRIPE, i:]
-            above[:, :STRIPE] = np.triu(above[:, :STRIPE]) + np.triu(above[:, :STRIPE], 1).T
-            symmetric[i + STRIPE :, i : i + STRIPE] = above[:, STRIPE:].T
-        scale = np.abs(np.diagonal(symmetric)).max() or 1.0
-        small = (symmetric / scale).astype(np.float32)
-        draw = np.random.default_rng(0).standard_normal((size, width), np.float32)
-        basis, within = _krylov(small, draw, min(START, size // (2 * width)))
-        block = times(basis, _top(within, width)[1])
-        for _ in range(CORRECTIONS):
-            block = _unit(block.astype(np.float64))
-            products = times(symmetric, block)
-            values, turn = _top(block.T @ products, width)
-            block, products = block @ turn, products @ turn
-            left = (products - block * values) / scale
-            allowed = TOLERANCE * np.maximum(values[:n], 1e-6 * values[0]) / scale
-            if (np.linalg.norm(left[:, :n], axis=0) <= allowed).all():
-                return np.maximum(values[:n], 0.0), block[:, :n]
-            apart = block.astype(np.float32)
-            basis, within = _krylov(small, left.astype(np.float32), STEPS, apart)
-            along = basis - times(block, times(block.T, basis))
-            both = np.zeros((width + len(within),) * 2)
-            both[np.arange(width), np.arange(width)] = values / scale
-            both[:width, width:] = times(left.T, along)  # block and left have nothing in common
-            both[width:, width:] = within
-            turn = _top(both, width)[1]
-            block = block @ turn[:width] + times(along, turn[width:])
+        found = _lanczos(symmetric, n)
+        if found is not None:
+            return found
     values, vectors = scipy.linalg.eigh(
         symmetric.T,  # by columns, so that it is not copied
         lower=True, subset_by_index=[size - n, size - 1], overwrite_a=True,
     )  # fmt: skip
+    if values.size < n:  # LAPACK loses some of a flat spectrum: 3 of 100 of the unit matrix
+        np.fill_diagonal(symmetric, diagonal)  # the lower triangle is as it was
+        values, vectors = scipy.linalg.eigh(symmetric, driver="evd")
+        values, vectors = values[size - n :], vectors[:, size - n :]
     return np.maximum(values[::-1], 0.0), vectors[:, ::-1]
 
 
+def _mirror(symmetric: np.ndarray) -> None:
+    """Copy the upper triangle to the lower one."""
+    for i in range(0, len(symmetric), TILE):
+        here = symmetric[i : i + TILE, i : i + TILE]
+        here[:] = np.triu(here) + np.triu(here, 1).T
+        for j in range(i + TILE, len(symmetric), TILE):
+            symmetric[j : j + TILE, i : i + TILE] = symmetric[i : i + TILE, j : j + TILE].T
+
+
+def _lanczos(symmetric: np.ndarray, n: int) -> tuple[np.ndarray, np.ndarray] | None:
+    """Return the n largest eigenvalues and their vectors, or None; vectors are rows until the end.
+
+    Each block's product is made orthogonal to the two blocks that it can have much in common with, then
+    to the whole basis, which takes what rounding left.
+    """
+    import scipy.linalg
+
+    size = len(symmetric)
+    scale = np.diagonal(symmetric).max()
+    if not scale > 0:
+        return None
+    basis = np.empty((size // 2 // WIDTH * WIDTH, size))
+    within = np.zeros((len(basis),) * 2)
+    block = _unit(np.random.default_rng(0).standard_normal((WIDTH, size)))[0]
+    look = 6 * n  # at the residuals, when so many vectors are there
+    for now in range(0, len(basis), WIDTH):
+        filled = now + WIDTH
+        basis[now:filled] = block
+        onward = times(block, symmetric.T) / scale
+        near, all_before = basis[max(0, now - WIDTH) : filled], basis[:filled]
+        along = times(onward, near.T)
+        within[max(0, now - WIDTH) : filled, now:filled] = along.T
+        onward -= times(along, near)
+        onward -= times(times(onward, all_before.T), all_before)
+        block, coupling, independent = _unit(onward)
+        if filled < (look if independent else n):
+            if not independent:
+                return None
+            continue
+        values, turn = _top(within[:filled, :filled], n)
+        excess = (np.linalg.norm(coupling.T @ turn[-WIDTH:], axis=0) / _allowed(values)).max()
+        if excess <= 0.5:
+            lowest = scipy.linalg.eigvalsh(
+                within[:filled, :filled], lower=False, subset_by_index=[0, 0]
+            )
+            vectors = times(np.ascontiguousarray(turn.T), all_before)
+            return _checked(symmetric, scale, vectors, lowest[0])
+        if not independent:
+            return None
+        look = filled + WIDTH * math.ceil(math.log(2 * excess, FALL))
+    return None
+
+
+def _checked(
+    symmetric: np.ndarray, scale: float, vectors: np.ndarray, lowest: float
+) -> tuple[np.ndarray, np.ndarray] | None:
+    """Return the eigenvalues and vectors that are in the span of the rows, None if they are not exact or not all.
+
+    Exact is what stays so when ``lowest``, about the smallest eigenvalue, is taken from all: of a nearly flat
+    spectrum any vector has small residuals.
+
+    A space grown from `WIDTH` vectors holds no more than as many of one eigenvalue's: where so many
+    are alike and smaller ones follow, some may be missing.
+    """
+    vectors = _unit(vectors)[0]
+    products = times(vectors, symmetric.T) / scale
+    values, turn = _top(products @ vectors.T, len(vectors))
+    left = turn.T @ products - values[:, None] * (turn.T @ vectors)
+    exact = np.linalg.norm(left, axis=1) <= _allowed(values - max(lowest, 0.0))
+    alike = values[: 1 - WIDTH] - values[WIDTH - 1 :] <= ALIKE * values[: 1 - WIDTH]
+    followed = values[WIDTH - 1 :] - values[-1] > ALIKE * values[WIDTH - 1 :]
+    if not exact.all() or (alike & followed).any():
+        return None
+    return np.maximum(values, 0.0) * scale, vectors.T @ turn
+
+
+def _allowed(values: np.ndarray) -> np.ndarray:
+    return TOLERANCE * np.maximum(values, 1e-6 * values[0])
+
+
 def times(left: np.ndarray, right: np.ndarray) -> np.ndarray:
-    """Return left @ right by stripes of rows, on all threads; BLAS is to be held to one by the caller."""
-    out = np.empty((len(left), right.shape[1]), np.result_type(left, right))
-    n_stripes = 4 * max(1, -(-len(left) // (4 * STRIPE)))  # of equal length
-    step = max(1, -(-len(left) // n_stripes))
+    """Return left @ right by stripes of columns, on all threads; BLAS is to be held to one by the caller."""
+    if left.shape[0] * right.size < SMALL:
+        return left @ right
+    out = np.empty((len(left), right.shape[1]))
+    n_stripes = 4 * max(1, -(-right.shape[1] // (4 * STRIPE)))  # of equal length
+    step = max(1, -(-right.shape[1] // n_stripes))
 
     def multiply(start: int) -> None:
-        np.matmul(left[start : start + step], right, out=out[start : start + step])
+        out[:, start : start + step] = left @ right[:, start : start + step]
 
-    for _ in in_threads(multiply, range(0, len(left), step)):
+    for _ in in_threads(multiply, range(0, right.shape[1], step)):
         pass
     return out
-
-
-def _krylov(
-    symmetric: np.ndarray, block: np.ndarray, n_blocks: int, apart: np.ndarray | None = None
-) -> tuple[np.ndarray, np.ndarray]:
-    """Return an orthonormal basis of B, A B, A A B, ..., orthogonal to ``apart``, and A within it (upper triangle)."""
-    size, width = block.shape
-    known = 0 if apart is None else width
-    basis = np.empty((size, known + n_blocks * width), symmetric.dtype, order="F")
-    basis[:, :known] = 0 if apart is None else apart
-    within = np.zeros((basis.shape[1],) * 2, symmetric.dtype)
-    for now in range(known, basis.shape[1], width):
-        before = basis[:, :now]
-        block = _unit(block)
-        block = _unit(block - times(before, times(before.T, block)))
-        basis[:, now : now + width] = block
-        onward = times(symmetric, block)
-        filled = basis[:, : now + width]
-        within[: now + width, now : now + width] = along = times(filled.T, onward)
-        block = onward - times(filled, along)
-    return basis[:, known:], within[known:, known:]
 
 
 def _top(symmetric: np.ndarray, n: int) -> tuple[np.ndarray, np.ndarray]:
@@ -107,23 +153,31 @@ def _top(symmetric: np.ndarray, n: int) -> tuple[np.ndarray, np.ndarray]:
     values, vectors = scipy.linalg.eigh(
         symmetric, lower=False, subset_by_index=[last - n + 1, last]
     )
-    if values.size < n:  # LAPACK of scipy 1.14 loses some of a nearly flat spectrum in float32
+    if values.size < n:  # LAPACK of scipy 1.14 loses some of a nearly flat spectrum
         values, vectors = scipy.linalg.eigh(symmetric, lower=False, driver="evd")
     return values[: -n - 1 : -1], vectors[:, : -n - 1 : -1]
 
 
-def _unit(block: np.ndarray) -> np.ndarray:
-    """Return an orthonormal basis of the columns: by Cholesky, a fifth of the time of QR, where they allow it."""
+def _unit(block: np.ndarray) -> tuple[np.ndarray, np.ndarray, bool]:
+    """Return Q of orthonormal rows and a triangular L with L Q = block, and whether the rows are independent.
+
+    By Cholesky, a fifth of the time of QR, where they are.
+    """
     import scipy.linalg
 
-    length = np.linalg.norm(block, axis=0)
-    block = block / np.where(length > 0, length, 1)
-    try:
-        upper = scipy.linalg.cholesky((block.T @ block).astype(np.float64))
-    except np.linalg.LinAlgError:
-        return np.linalg.qr(block)[0]
-    solved = scipy.linalg.solve_triangular(upper.astype(block.dtype), block.T, trans="T")
-    return solved.T
+    length = np.linalg.norm(block, axis=1)
+    if (length > DEPENDENT**3).all():  # the largest entry of the matrix is 1
+        block = block / length[:, None]
+        try:
+            lower = scipy.linalg.cholesky(block @ block.T, lower=True)
+        except np.linalg.LinAlgError:
+            lower = np.zeros((1, 1))
+        if lower.diagonal().min() > DEPENDENT:
+            solved = scipy.linalg.solve_triangular(lower, block, lower=True)
+            return solved, length[:, None] * lower, True
+        block = block * length[:, None]
+    q, upper = np.linalg.qr(block.T)
+    return q.T, upper.T, False
 
 
 def _width(n: int) -> int:
