@@ -137,18 +137,30 @@ def test_same_bits_with_threads_and_in_turn(monkeypatch):
     assert quality == reached
 
 
-def test_only_two_runs_are_made_where_they_are_alike(monkeypatch):
+def test_only_two_runs_are_made_where_they_are_alike_and_not_carried_on_for_nothing(monkeypatch):
     seen = []
     monkeypatch.setattr(_leiden, "_rounds", lambda *a: seen.append(a[3]) or _rounds(*a))
     clear, unclear = cliques(10, 6), random_graph(400, 0.02, 3)
-    for graph, want in ((clear, {5, 6}), (unclear, {5, 6, 7, 8})):
-        seen.clear()
-        run(graph, seeds=[5, 6, 7, 8])
-        assert set(seen[:-1]) == want  # the last call goes on with what they combine to
-        assert len(seen) == len(want) + 1
+    run(clear, seeds=[5, 6, 7, 8])
+    assert sorted(seen) == [5, 6]
+    seen.clear()
+    run(unclear, seeds=[5, 6, 7, 8])
+    assert set(seen[:-1]) == {5, 6, 7, 8}  # the last call goes on with what they combine to
+    assert len(seen) == 4 + 1
     seen.clear()
     sweep(unclear, resolutions=[1.0, 1e-9], n_iterations=2, seeds=[5, 6, 7, 8])
-    assert len(seen) == 4 + 2 + 2  # at 1e-9 all is one community in the first two
+    assert len(seen) == 4 + 1 + 2  # at 1e-9 all is one community, in both runs
+
+
+def test_runs_that_end_alike_but_apart_are_carried_on(monkeypatch):
+    graph, seen = random_graph(400, 0.02, 3), []
+    monkeypatch.setattr(_leiden, "ALIKE", 1.0)
+    monkeypatch.setattr(_leiden, "_rounds", lambda *a: seen.append(a[3]) or _rounds(*a))
+    single = [run(graph, seeds=[seed])[1] for seed in (5, 6)]
+    seen.clear()
+    _, quality = run(graph, seeds=[5, 6])
+    assert len(seen) == 3
+    assert quality > max(single)
 
 
 @pytest.mark.parametrize("n_labels", [1, 2, 4])

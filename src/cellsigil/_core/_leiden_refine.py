@@ -128,4 +128,4 @@ def aggregate(indptr, indices, data, strength, part, n_parts):
             weights[k] = weight[columns[k]]
             weight[columns[k]] = 0
         starts[c + 1] = filled
-    return starts, columns[:filled].copy(), weights[:filled].copy(), total
+    return starts, columns[:filled], weights[:filled], total

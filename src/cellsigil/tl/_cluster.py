@@ -55,7 +55,8 @@ def cluster(
         runs) or "leidenalg" (one run, slower): the same objective, GPL. To combine, cells that all runs put
         together become one node, and each run climbs on in the graph of those nodes; the best is kept.
     n_iterations
-        Rounds of a run; -1 goes on until nothing changes. What our runs combine to goes on for as many again.
+        Rounds of a run; -1 goes on until nothing changes. What our runs combine to goes on for as many again,
+        unless that is no better than they are.
     rng
         Seed or generator.
     key_added
