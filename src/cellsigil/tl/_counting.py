@@ -199,11 +199,14 @@ def _within(columns: Columns, n: np.ndarray) -> Within:
 
 def _van_elteren(u: np.ndarray, n: np.ndarray, other: np.ndarray, ties: np.ndarray) -> np.ndarray:
     """Return the z of van Elteren's blocked Wilcoxon test: Σ W_b / (N_b + 1) over the samples b."""
-    total = np.float64(n + other)
+    total = (n + other).astype(np.float64)  # (G, S), the same in all groups of a sample
     usable = (n >= 1) & (other >= 1)
-    away = np.where(usable, (u - n * other / 2) / (total + 1), 0.0).sum(axis=2)
-    variance = n * other * (total + 1) / 12 * (1 - ties[:, None, :] / (total**3 - total))
-    spread = np.where(usable, variance / (total + 1) ** 2, 0.0).sum(axis=2)
+    share = np.where(usable, 1 / (total + 1), 0.0)
+    variance = n * other * share / 12  # over total + 1 once more, as the share of W is
+    away, spread = np.zeros((2, *u.shape[:2]))
+    for s in np.flatnonzero(usable.any(axis=0)):
+        away += (u[:, :, s] - n[:, s] * other[:, s] / 2) * share[:, s]
+        spread += variance[:, s] * (1 - ties[:, s] / (total[0, s] ** 3 - total[0, s]))[:, None]
     z = np.where(away == 0, 0.0, away / np.sqrt(spread))
     tested = usable.any(axis=1) & (n.sum(axis=1) >= 2)
     return np.where(tested, z, np.nan).T

@@ -172,7 +172,8 @@ def cosg(arm: Arm, scale: CosineScale) -> np.ndarray:
     Dai M, Pei X, Wang XJ (2022). Accurate and fast cell marker gene identification with COSG.
     Brief Bioinform 23(2):bbab579.
     """
-    return (np.sqrt(arm.n)[:, None] * arm.mean / scale.length) ** 3 / scale.total
+    cosine = np.sqrt(arm.n)[:, None] * arm.mean / scale.length
+    return cosine * cosine * cosine / scale.total  # numpy's power of 3: 14 ns, not 1
 
 
 def tau(stats: GroupStats) -> np.ndarray:
@@ -194,30 +195,34 @@ def blocked_effects(stats: GroupStats, reference: int | None) -> dict[str, np.nd
     """Return Cohen's d and COSG per sample, averaged over samples as the blocked AUC is."""
     rest = stats.n.sum(axis=0) - stats.n
     other = rest if reference is None else np.broadcast_to(stats.n[reference], rest.shape)
-    d, cosine = (_WeightedMean(stats.n, arm) for arm in (other, rest))
+    d, cosine = (_WeightedMean(stats.n, arm, len(stats.genes)) for arm in (other, rest))
     for s in range(len(stats.samples)):
         arm = arm_of_sample(stats, s)
-        d.add(s, Contrast.of(arm, arm.among(reference)).cohen_d())
-        cosine.add(s, cosg(arm, CosineScale.of(arm)))
+        against, scale = arm.among(reference), CosineScale.of(arm)
+        for g in range(len(stats.groups)):  # one at a time lies in the cache
+            own = arm.only(g)
+            if d.weight[g, s] > 0:
+                d.add(g, s, Contrast.of(own, against.only(g)).cohen_d()[0])
+            if cosine.weight[g, s] > 0:
+                cosine.add(g, s, cosg(own, scale)[0])
     return {"cohen_d_blocked": d.mean(), "cosg_blocked": cosine.mean()}
 
 
 class _WeightedMean:
-    """A mean over samples, weighted as `blocked` does, one sample at a time."""
+    """A mean over samples, weighted as `blocked` does, one group and sample at a time."""
 
-    def __init__(self, n: np.ndarray, other: np.ndarray) -> None:
+    def __init__(self, n: np.ndarray, other: np.ndarray, n_genes: int) -> None:
         self.weight = np.where(enough(n, other), n * other / np.maximum(n + other, 1), 0.0)
-        self.total: np.ndarray | float = 0.0
-        self.held: np.ndarray | float = 0.0
+        self.total, self.held = np.zeros((2, len(n), n_genes))
 
-    def add(self, s: int, values: np.ndarray) -> None:
-        known = np.isfinite(values) & (self.weight[:, s, None] > 0)
-        self.total = self.total + np.where(known, self.weight[:, s, None] * values, 0.0)
-        self.held = self.held + np.where(known, self.weight[:, s, None], 0.0)
+    def add(self, g: int, s: int, values: np.ndarray) -> None:
+        known = np.isfinite(values)
+        self.total[g] += np.where(known, self.weight[g, s] * values, 0.0)
+        self.held[g] += np.where(known, self.weight[g, s], 0.0)
 
     def mean(self) -> np.ndarray:
         with np.errstate(divide="ignore", invalid="ignore"):
-            return np.divide(self.total, self.held)
+            return np.divide(self.total, self.held, out=self.total)
 
 
 def paired_log2fc(stats: GroupStats, reference: int | None) -> tuple[np.ndarray, np.ndarray]:

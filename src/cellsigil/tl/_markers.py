@@ -142,11 +142,12 @@ def markers(
     names, genes = [stats.groups[g] for g in rows], stats.genes
     alone = np.zeros(len(stats.groups), bool)
     columns = Comparison.of(stats, versus, found)
-    table = tidy(columns.group, _order_of(stats, rank_by, alone), names, genes, rows)
+    table, order = tidy(columns.group, _order_of(stats, rank_by, alone), names, genes, rows)
     _effects.warn_pooled(stats, alone, stacklevel=2)
     del columns, stats, found  # before scanpy's form, which is a third of the table
     table.attrs = dict(params)
-    adata.uns[key_added] = for_scanpy(table, params, names)
+    by_gene = genes.astype(str).to_numpy(dtype=object)
+    adata.uns[key_added] = for_scanpy(table, params, names, by_gene[order])
     log.info("markers: %d groups x %d genes by %s", len(names), len(genes), rank_by)
     return table
 
