@@ -63,7 +63,9 @@ def choose_entries(
         found = 0
         for k in range(indptr[i], indptr[i + 1]):
             where[found] = k
-            found += is_chosen[indices[k]]
+            found += is_chosen[
+                np.uint64(indices[k])
+            ]  # unsigned: cannot count from the end, a fifth less
         head, tail = first[i], first[i] + found
         first[i + 1] = tail
         for t in range(found):
@@ -133,8 +135,10 @@ def add_rare(columns, values, common, before, entries, rows, dense, products, su
         for t in range(begin, end):
             v = np.float64(values[entries[t]])
             sums[a] += v
-            for k in range(entries[t], common[rows[t]]):
-                along[columns[k]] += v * values[k]
+            here = slice(entries[t], common[rows[t]])
+            in_row, row_values = columns[here], values[here]
+            for k in range(in_row.size):
+                along[np.uint64(in_row[k])] += v * row_values[k]
         fours = end - (end - begin) % 4
         for t in range(begin, fours, 4):  # at once: each sum is read and written a quarter as often
             x0, x1, x2, x3 = (

@@ -97,9 +97,9 @@ def pca(
         decompose = by_products
     with threadpool_limits(1, user_api="blas"):  # the same bits on any number of threads
         found = decompose(rows, genes, int(n_comps))
-    largest = found.loadings[np.abs(found.loadings).argmax(axis=0), np.arange(n_comps)]
-    loadings = np.multiply(found.loadings, np.where(largest < 0, -1.0, 1.0), order="C")
-    scores = _project(rows, found, loadings)
+        largest = found.loadings[np.abs(found.loadings).argmax(axis=0), np.arange(n_comps)]
+        loadings = np.multiply(found.loadings, np.where(largest < 0, -1.0, 1.0), order="C")
+        scores = _project(rows, found, loadings)
 
     full = np.zeros((adata.n_vars, n_comps))
     full[found.genes] = loadings
