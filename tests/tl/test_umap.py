@@ -55,7 +55,10 @@ def tables_of(a, b, pace=1.0):
     square = _layout.squares_of_nodes()
     return [
         table.astype(np.float32)
-        for table in (_layout.two_steps(square, a, b, pace), _layout.repulsion(square, a, b))
+        for table in (
+            _layout.two_steps(square, _layout.attraction(square, a, b), a, b, pace),
+            _layout.repulsion(square, a, b),
+        )
     ]
 
 

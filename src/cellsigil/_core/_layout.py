@@ -119,12 +119,13 @@ def repulsion(square: np.ndarray, a: float, b: float) -> np.ndarray:
     return 2 * b / ((0.001 + square) * (1 + a * square**b))
 
 
-def two_steps(square: np.ndarray, a: float, b: float, pace: float) -> np.ndarray:
-    """Return the coefficient of two attractions in turn: one step of twice the length overshoots.
+def two_steps(square: np.ndarray, once: np.ndarray, a: float, b: float, pace: float) -> np.ndarray:
+    """Return the coefficient of two attractions in turn, of which ``once`` is that of the first.
 
-    On pbmc3k resampled to 20,000 cells trustworthiness is .894 with it, .890 without.
+    One step of twice the length overshoots: on pbmc3k resampled to 20,000 cells trustworthiness is .894 with
+    two, .890 without.
     """
-    left = 1 - pace * attraction(square, a, b)
+    left = 1 - pace * once
     after = np.maximum(left**2 * square, square[0])
     return 1 - left * (1 - pace * attraction(after, a, b))
 
@@ -144,11 +145,11 @@ def layout(
     here[place] = init
     there = np.empty((len(here) // PHASES, 2), np.float32)
     square = squares_of_nodes()
-    repel = repulsion(square, a, b).astype(np.float32)
+    once, repel = attraction(square, a, b), repulsion(square, a, b).astype(np.float32)
     widest = int(np.diff(indptr).max(initial=0))
     for epoch in range(n_epochs):
         pace = 1 - epoch / n_epochs
-        attract = two_steps(square, a, b, pace).astype(np.float32)
+        attract = two_steps(square, once, a, b, pace).astype(np.float32)
         for phase in range(min(PHASES, n)):
             n_moved = -(-(n - phase) // PHASES)
             over_range(

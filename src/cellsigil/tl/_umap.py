@@ -122,16 +122,15 @@ def _ours(
 
 
 def _two_components(points: np.ndarray) -> np.ndarray:
-    """Return the first two principal components; sums without BLAS, whose bits hang on its threads."""
+    """Return the first two principal components."""
     from threadpoolctl import threadpool_limits
 
     centred = points - points.mean(axis=0)
-    covariance = np.einsum("ic,id->cd", centred, centred)
-    with threadpool_limits(1, user_api="blas"):  # whose threads spin for 50 ms after 50 rows
-        _, axes = np.linalg.eigh((covariance + covariance.T) / 2)
-    axes = axes[:, [-1, -2]]
-    axes = axes * np.sign(axes[np.abs(axes).argmax(axis=0), [0, 1]])
-    return np.einsum("ic,cd->id", centred, axes)
+    with threadpool_limits(1, user_api="blas"):  # the same bits on any number of threads
+        _, axes = np.linalg.eigh(centred.T @ centred)
+        axes = axes[:, [-1, -2]]
+        axes = axes * np.sign(axes[np.abs(axes).argmax(axis=0), [0, 1]])
+        return centred @ axes
 
 
 def _spectral(graph: sp.csr_matrix, seed: int) -> np.ndarray:
