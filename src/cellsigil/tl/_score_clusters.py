@@ -101,9 +101,9 @@ def score_clusters(
     stats = stats_for(adata, groupby, sample_key=sample_key, layer=layer, stats=stats)
     warn_few(indexed, LEAST)
     table = score_table(stats, indexed, seed=seed, least=LEAST)
-    inflation = dict(zip((s.name for s in indexed), inflations(adata, stats, indexed)))
-    table.insert(7, "vif", table["signature"].map(inflation))
-    table.insert(8, "p_vif", ndtr(-table["z"] / np.sqrt(table["vif"])))
+    vif = np.tile(inflations(adata, stats, indexed), len(stats.groups))
+    table.insert(7, "vif", vif)
+    table.insert(8, "p_vif", ndtr(-table["z"].to_numpy() / np.sqrt(vif)))
     table["seed"] = seed
     adata.uns[key_added] = table.copy()
     log.info("scored %d groups for %d signatures", len(stats.groups), len(indexed))
@@ -135,14 +135,21 @@ def score_table(
 
     for _ in in_threads(score, [i for i, s in enumerate(indexed) if s.n_found >= least]):
         pass
-    table = pd.DataFrame({name: values.ravel() for name, values in columns.items()})
-    table.insert(0, "group", [group for group in stats.groups for _ in indexed])
-    table.insert(1, "signature", [s.name for s in indexed] * len(stats.groups))
-    table["padj"] = adjust(table["p"].to_numpy())
-    table["p_from"] = p_from.ravel().tolist()
-    table["n_genes"] = [s.n_found for s in indexed] * len(stats.groups)
-    table["n_samples_support"] = support.ravel()
-    return table
+    names, n_found = [s.name for s in indexed], [s.n_found for s in indexed]
+    data: dict[str, Any] = {
+        "group": pd.Index(stats.groups).repeat(len(indexed)).array,
+        "signature": names * len(stats.groups),
+    }
+    data |= {name: values.ravel() for name, values in columns.items()}
+    return pd.DataFrame(
+        data
+        | {
+            "padj": adjust(data["p"]),
+            "p_from": p_from.ravel().tolist(),
+            "n_genes": n_found * len(stats.groups),
+            "n_samples_support": support.ravel(),
+        }
+    )
 
 
 class Levels(NamedTuple):
