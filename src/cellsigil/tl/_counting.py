@@ -70,10 +70,22 @@ def blocked(by_sample: np.ndarray, n: np.ndarray, other: np.ndarray) -> np.ndarr
 
     ``n`` and ``other`` (G, S) count the cells of the two arms.
     """
-    weight = (n * other / np.maximum(n + other, 1))[..., None] * np.isfinite(by_sample)
-    known = np.where(np.isfinite(by_sample), by_sample, 0.0)
+    weight = n * other / np.maximum(n + other, 1)
+    total, held = np.zeros((2, by_sample.shape[0], by_sample.shape[2]))
+    for s in range(n.shape[1]):
+        known = np.isfinite(by_sample[:, s])
+        total += np.where(known, by_sample[:, s] * weight[:, s, None], 0.0)
+        held += np.where(known, weight[:, s, None], 0.0)
     with np.errstate(invalid="ignore", divide="ignore"):
-        return (weight * known).sum(axis=1) / weight.sum(axis=1)
+        return total / held
+
+
+def over_samples(values: np.ndarray) -> np.ndarray:
+    """Add up over the last axis, which is short: numpy's own sum takes 9 ns for every four values, not 2."""
+    total = values[..., 0].copy()
+    for s in range(1, values.shape[-1]):
+        total += values[..., s]
+    return total
 
 
 def enough(n: np.ndarray, other: np.ndarray) -> np.ndarray:
@@ -102,16 +114,16 @@ def _moments_of(columns: Columns, n: np.ndarray) -> dict[str, np.ndarray]:
     shape = (n_genes, n_groups, n_samples)
     size = n.sum(axis=1)
     by_class, class_mean = sums.reshape(2, *shape), class_mean.reshape(2, *shape)
-    mean = by_class.sum(axis=3) / scale / np.maximum(size, 1)
-    mean_all = by_class[0].sum(axis=(1, 2)) / scale[0, :, 0] / n.sum()
+    mean = over_samples(by_class) / scale / np.maximum(size, 1)
+    mean_all = sums[0].sum(axis=1) / scale[0, :, 0] / n.sum()
     squares = squares.reshape(shape)
     # Chan's rule: squares about the mean of all = squares about each part's own + n (part - all)^2
-    within = (squares + n * (class_mean[0] - mean[0][..., None]) ** 2).sum(axis=2)
+    within = over_samples(squares + n * (class_mean[0] - mean[0][..., None]) ** 2)
     among = (within + size * (mean[0] - mean_all[:, None]) ** 2).sum(axis=1)
     few = np.where(size < 2, np.nan, 1.0)[:, None]
     none = np.where(n < 1, np.nan, 1.0)[..., None]
     fields = {
-        "detected": np.ascontiguousarray(nonzero.reshape(shape).sum(axis=2).T),
+        "detected": np.ascontiguousarray(over_samples(nonzero.reshape(shape)).T),
         "sample_mean": none * class_mean[0].transpose(1, 2, 0),
         "sample_mean_linear": none * class_mean[1].transpose(1, 2, 0),
         "sample_var": squares.transpose(1, 2, 0) / np.where(n < 2, np.nan, n - 1.0)[..., None],
