@@ -12,7 +12,7 @@ from threadpoolctl import threadpool_limits
 from cellsigil import pp
 from cellsigil._core import _gram, _krylov
 from cellsigil._core._jit import threads
-from cellsigil.pp import _pca
+from cellsigil.pp import _components, _pca
 
 
 def naive(x: np.ndarray, n: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -286,6 +286,31 @@ def test_common_and_rare_genes_in_every_block_size(monkeypatch):
         np.testing.assert_allclose(adata.obsm["X_pca"], scores, rtol=1e-5, atol=1e-5)
 
 
+def test_kept_entries_and_a_second_search_give_the_same_bits(monkeypatch):
+    found = []
+    for share, array in ((2.0, 1 << 20), (2.0, 100), (0.1, 100), (0.0, 100)):
+        monkeypatch.setattr(_components, "KEPT", share)
+        monkeypatch.setattr(_components, "ARRAY", array)
+        adata = ad.AnnData(sp.csr_matrix(graded(3000, 60)))
+        pp.pca(adata, n_comps=5, mask_var=None)
+        found.append(adata.obsm["X_pca"].tobytes() + adata.varm["PCs"].tobytes())
+    assert len(set(found)) == 1
+
+
+def test_blocks_that_differ_in_their_common_genes():
+    da = pytest.importorskip("dask.array")
+    x = graded(1500, 60)
+    x[:700, ::2] = 0  # rare in the first rows, common in the others
+    x = sp.csr_matrix(x)
+    lazy = da.concatenate([da.from_array(x[a:b], (b - a, 60)) for a, b in ((0, 700), (700, 1500))])
+    scores, _, variance = naive(x.toarray(), 8)
+    for matrix in (x, lazy):
+        adata = ad.AnnData(matrix)
+        pp.pca(adata, n_comps=8, mask_var=None)
+        np.testing.assert_allclose(adata.uns["pca"]["variance"], variance, rtol=1e-10)
+        np.testing.assert_allclose(adata.obsm["X_pca"], scores, rtol=1e-5, atol=1e-5)
+
+
 @pytest.fixture(scope="module")
 def directions():
     return np.linalg.qr(np.random.default_rng(3).normal(size=(1000, 1000)))[0]
@@ -299,11 +324,20 @@ def spectrum(kind, size):
         "all alike": np.ones(size),
         "nearly flat": 1 + np.linspace(0, 1e-6, size),
         "nothing": np.zeros(size),
+        "twenty alike": np.where(np.arange(size) < 20, 9.0, 8.0 / np.arange(1, size + 1)),
     }[kind]
     return np.sort(values)[::-1]
 
 
-KINDS = ["like genes", "of rank 30", "in pairs", "all alike", "nearly flat", "nothing"]
+KINDS = [
+    "like genes",
+    "of rank 30",
+    "in pairs",
+    "all alike",
+    "nearly flat",
+    "nothing",
+    "twenty alike",
+]
 
 
 @pytest.mark.parametrize(
