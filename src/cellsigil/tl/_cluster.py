@@ -56,7 +56,7 @@ def cluster(
         together become one node, and each run climbs on in the graph of those nodes; the best is kept.
     n_iterations
         Rounds of a run; -1 goes on until nothing changes. What our runs combine to goes on for as many again,
-        unless that is no better than they are.
+        unless two of them are as good.
     rng
         Seed or generator.
     key_added
