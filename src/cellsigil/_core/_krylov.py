@@ -18,7 +18,7 @@ SMALL = 1 << 24  # multiplications below which threads do not pay
 ROOM = 1 << 25  # values of the basis and of its products: 256 MiB
 TOLERANCE = 1e-7  # residual, as a share of the eigenvalue (at least of 1e-6 of the largest)
 DEPENDENT = 1e-4  # of what is new in a vector: below, its block spans less than it should
-ALIKE = 1e-6  # relative difference of eigenvalues that count as the same
+ALIKE = 10  # allowed residuals apart, at most: eigenvalues that count as the same
 MOST_PRODUCTS = 200  # 2,000 genes of 4,000 cells took 15, to 1e-10
 
 
@@ -27,7 +27,7 @@ def largest(symmetric: np.ndarray, n: int) -> tuple[np.ndarray, np.ndarray]:
 
     Block Lanczos in float64 until the residuals are below `TOLERANCE`: .2 CPU-s for 50 of 2,000, most of it
     products that threads share, where LAPACK takes .7 on one. A small matrix, or one whose spectrum
-    is not for Krylov spaces (of low rank, flat, many times the same value), goes the plain way.
+    is not for Krylov spaces (flat, many times the same value), goes the plain way.
     """
     import scipy.linalg
 
@@ -84,9 +84,9 @@ def _lanczos(symmetric: np.ndarray, n: int) -> tuple[np.ndarray, np.ndarray] | N
         onward -= times(along, near)
         onward -= times(times(onward, all_before.T), all_before)
         block, coupling, independent = _unit(onward)
+        if not independent:  # other directions in place of those that are spent
+            block = _orthogonal(block.T, all_before.T).T
         if filled < (look if independent else n):
-            if not independent:
-                return None
             continue
         values, turn = _top(within[:filled, :filled], n)
         excess = (np.linalg.norm(coupling.T @ turn[-WIDTH:], axis=0) / _allowed(values)).max()
@@ -96,8 +96,6 @@ def _lanczos(symmetric: np.ndarray, n: int) -> tuple[np.ndarray, np.ndarray] | N
             )
             vectors = times(np.ascontiguousarray(turn.T), all_before)
             return _checked(symmetric, scale, vectors, lowest[0])
-        if not independent:
-            return None
         look = filled + WIDTH * math.ceil(math.log(2 * excess, FALL))
     return None
 
@@ -118,8 +116,9 @@ def _checked(
     values, turn = _top(products @ vectors.T, len(vectors))
     left = turn.T @ products - values[:, None] * (turn.T @ vectors)
     exact = np.linalg.norm(left, axis=1) <= _allowed(values - max(lowest, 0.0))
-    alike = values[: 1 - WIDTH] - values[WIDTH - 1 :] <= ALIKE * values[: 1 - WIDTH]
-    followed = values[WIDTH - 1 :] - values[-1] > ALIKE * values[WIDTH - 1 :]
+    near = ALIKE * _allowed(values)
+    alike = values[: 1 - WIDTH] - values[WIDTH - 1 :] <= near[: 1 - WIDTH]
+    followed = values[WIDTH - 1 :] - values[-1] > near[WIDTH - 1 :]
     if not exact.all() or (alike & followed).any():
         return None
     return np.maximum(values, 0.0) * scale, vectors.T @ turn
