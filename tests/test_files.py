@@ -19,7 +19,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cellsigil import _files
-from cellsigil._core._jit import threads
 
 
 def test_success_replaces_and_leaves_nothing_else(tmp_path):
@@ -153,9 +152,8 @@ def test_table_defuses_formulas_and_keeps_numbers(tmp_path):
     assert b"\r" not in (tmp_path / "t.tsv").read_bytes()
 
 
-@pytest.mark.parametrize("many", [1, 20_000])  # rows from which a kernel writes the numbers
 @pytest.mark.parametrize("index", [True, False])
-def test_table_is_what_pandas_writes(index, many, tmp_path, monkeypatch):
+def test_table_is_what_pandas_writes(index, tmp_path, monkeypatch):
     rng = np.random.default_rng(0)
     n = 57
     x = rng.normal(size=n) * np.exp(rng.normal(0, 20, n))
@@ -176,38 +174,12 @@ def test_table_is_what_pandas_writes(index, many, tmp_path, monkeypatch):
         index=pd.Index([f"g{k}" for k in range(n)], name="gene"),
     )
     monkeypatch.setattr(_files, "ROWS_AT_ONCE", 10)
-    monkeypatch.setattr(_files, "MANY", many)
     _files.write_table(tmp_path / "ours.tsv", table, index=index)
     table["when"] = table["when"].astype(object)
     table.to_csv(
         tmp_path / "theirs.tsv", sep="\t", index=index, float_format="%.6g", na_rep="NA", lineterminator="\n"
     )  # fmt: skip
     assert (tmp_path / "ours.tsv").read_bytes() == (tmp_path / "theirs.tsv").read_bytes()
-
-
-@pytest.mark.parametrize("digits", [1, 3, 6, 9])
-def test_kernel_writes_the_digits_that_c_does(digits):
-    rng = np.random.default_rng(digits)
-    n = 2000
-    tens = 10.0 ** rng.integers(-12, 12, n)
-    numbers = {
-        "bits": rng.integers(0, 2**63, n).view(np.float64) * rng.choice([-1, 1], n),
-        "spread": 10.0 ** rng.uniform(-8, 8, n),
-        "middles": rng.integers(0, 2**21, n) / 2.0 ** rng.integers(0, 12, n),
-        "decimals": [float(f"{a}e{b}") for a, b in rng.integers((0, -12), (10**7, 8), (n, 2))],
-        "beside tens": np.nextafter(tens, rng.choice([0, np.inf], n)),
-        "nines": [float("9" * k + "." + "9" * j) for k, j in rng.integers(1, 9, (n, 2))],
-        "odd": np.resize([0.0, -0.0, np.nan, np.inf, -np.inf, 5e-324, 1.7e308, 1e-5, 1e6], n),
-    }
-    table = pd.DataFrame(numbers)
-    want = [
-        "\t".join("NA" if np.isnan(x) else f"%.{digits}g" % x for x in row)
-        for row in table.to_numpy().tolist()
-    ]
-    got = _files._numbers([table[name] for name in table], digits)
-    assert got == want
-    with threads(1):
-        assert _files._numbers([table[name] for name in table], digits) == want
 
 
 def test_table_of_one_column_keeps_its_empty_cells(tmp_path):

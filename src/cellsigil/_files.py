@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import functools
 import hashlib
-import itertools
 import json
 import os
 import re
@@ -16,7 +15,6 @@ from pathlib import Path
 from typing import Any
 
 ROWS_AT_ONCE = 10_000  # of a table that is written: their texts take 1 kB a row
-MANY = 20_000  # rows whose numbers are worth a kernel: 80 ms less, 900 more where it has to be compiled first
 # A spreadsheet runs a cell that starts with one of these as a formula.
 _FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r")
 _NEEDS_QUOTES = re.compile('[\t"\r\n]')
@@ -87,21 +85,13 @@ def write_table(path: str | Path, table: Any, *, digits: int = 6, index: bool = 
     """
     names = [table.index.name or "", *table.columns] if index else table.columns
     text = functools.lru_cache(None, typed=True)(_text)  # names come again and again
-    many = len(table) >= MANY and digits <= 9  # the kernel's products hold 15 digits
-    kinds = [getattr(kind, "kind", "O") for kind in table.dtypes]
     with replacing(path) as part, open(part, "w", encoding="utf-8", newline="") as file:
         file.write("\t".join(map(text, names)) + "\n")
         for start in range(0, len(table), ROWS_AT_ONCE):
             rows = table.iloc[start : start + ROWS_AT_ONCE]
-            columns = []
-            for numbers, places in itertools.groupby(
-                range(rows.shape[1]), lambda k: kinds[k] == "f"
-            ):
-                some = [rows.iloc[:, place] for place in places]
-                if numbers and many:
-                    columns.append(("%s", _numbers(some, digits)))
-                else:
-                    columns += [_cells(column, f"%.{digits}g", text) for column in some]
+            columns = [
+                _cells(rows.iloc[:, place], f"%.{digits}g", text) for place in range(rows.shape[1])
+            ]
             if index:
                 columns.insert(0, ("%s", [text(value) for value in rows.index]))
             line = "\t".join(form for form, _ in columns) + "\n"
@@ -109,26 +99,6 @@ def write_table(path: str | Path, table: Any, *, digits: int = 6, index: bool = 
             if len(columns) == 1:  # readers skip an empty line
                 lines = ('""\n' if line == "\n" else line for line in lines)
             file.write("".join(lines))
-
-
-def _numbers(columns: list[Any], digits: int) -> list[str]:
-    """Return the cells of neighbouring columns of numbers, joined by tabs: row by row in a kernel."""
-    import numpy as np
-
-    from cellsigil._core._digits import POWERS, WIDEST, write_numbers
-    from cellsigil._core._jit import over_range
-
-    values = np.column_stack([c.to_numpy(float, na_value=float("nan")) for c in columns])
-    n, width = len(values), len(columns) * (digits + WIDEST)
-    out, ends = np.zeros((n, width), np.uint8), np.zeros(n, np.int64)
-    doubtful = np.zeros(n, bool)
-    over_range(write_numbers, n, values, digits, POWERS, out, ends, doubtful)
-    whole = out.tobytes().decode("ascii")
-    cells = [whole[i * width : i * width + end] for i, end in enumerate(ends.tolist())]
-    for i in doubtful.nonzero()[0].tolist():
-        row = values[i].tolist()
-        cells[i] = "\t".join("NA" if x != x else f"%.{digits}g" % x for x in row)
-    return cells
 
 
 def _cells(column: Any, number: str, text: Callable[[Any], Any]) -> tuple[str, list]:
