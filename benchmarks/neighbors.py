@@ -115,7 +115,8 @@ def main(folder: str = "../shared/data", *sizes: str) -> None:
     for kind, n in cases(sizes):
         adata = with_pca(kind, n, folder)
         points = np.ascontiguousarray(adata.obsm["X_pca"], np.float32)
-        rows = np.random.default_rng(0).choice(n, SAMPLE, replace=False)
+        # another seed than the search's own: of the cells that its lists were made from it finds .004 less
+        rows = np.random.default_rng(7).choice(n, SAMPLE, replace=False)
         truth = exact(points, rows)
 
         def recall(ids: np.ndarray, rows=rows, truth=truth) -> dict[str, float]:
