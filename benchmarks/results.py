@@ -215,42 +215,43 @@ def memory() -> list[str]:
 
 # Why a bar is missed, with what was measured: what a row's name starts with, and the sentence.
 WHY = {
-    "QC metrics": "CREST's call measures totals, numbers of genes and one gene set; ours also two more sets, whose "
-    "names it has to find among all genes (.01 CPU s), and top-n shares (.02 at 20,000 cells of pbmc3k).",
-    "normalise": "scanpy writes over its counts; ours makes a matrix beside them, .14 CPU s at 20,000 simulated "
-    "cells. The rest is the variable genes: see their row. Moments taken while normalising would spare expm1 and one "
-    "check, .07 of .33: 1.4x at best, by measurement of the parts.",
-    "variable genes, cell_ranger": "As seurat's, without the copy for expm1 that scanpy makes there. A third of "
-    "scanpy's time is less than the scatter of two words alone.",
+    "QC metrics": "CREST's call measures totals, numbers of genes and one gene set, for which ours takes less too (the "
+    "row of what CREST measures); ours also measures two more sets, whose names it has to find among all genes (.01 "
+    "CPU s), and top-n shares (.02 at 20,000 cells of pbmc3k).",
+    "normalise": "scanpy writes over its counts; ours makes a matrix beside them, as does the floor. The rest is the "
+    "variable genes: see their row. Moments taken while normalising would spare expm1 and one check, .07 of .33: 1.4x "
+    "at best, by measurement of the parts.",
+    "variable genes, cell_ranger": "As seurat's, without the copy for expm1 that scanpy makes there.",
     "variable genes, seurat_v3": "Sums .06, the second look at what is beyond the limits .05, loess .02 CPU s on one "
     "thread; two threads take up to half as much again, as they share the memory.",
-    "variable genes, seurat": "The scatter of x and x² into sums of all genes is .057 CPU s of 39 M entries however "
-    "it is written (tiles of genes gain nothing), expm1 .055, looking at the values .025: a third of scanpy's time "
-    "is less than these. scanpy adds up in float64 in the order of storage; ours are exact in any order of the cells "
-    "(a mean's last bits decide sorts), four words a gene, .09.",
-    "PCA": "Products of 2,000 genes take .28, their eigenvectors .34 whatever the cells, the projection .1 CPU s at "
-    "20,000 cells; arpack multiplies by the sparse matrix itself, which is cheap while cells are few.",
-    "neighbour graph, fresh process": "Imports: anndata, pandas and numba take 2.3 of our CPU seconds; a twentieth "
-    "of pynndescent's compilation would leave 1.9 for everything.",
+    "variable genes, seurat": "The floor's scatter of x and x² into sums of all genes is a third to a half of ours "
+    "however it is written (tiles of genes gain nothing); expm1 takes .055, looking at the values .025 of 39 M "
+    "entries. scanpy adds up in float64 in the order of storage; ours are exact in any order of the cells (a mean's "
+    "last bits decide sorts), four words a gene instead of two.",
+    "PCA": "Products with the 2,000 x 2,000 Gram matrix take .14, the matrix itself .2, the search for the chosen "
+    "genes' entries .06 CPU s on one thread, whatever the clock of the day; arpack multiplies by the sparse matrix, "
+    "which is cheap while cells are few.",
+    "neighbour graph, fresh process": "Imports: what only imports anndata and numba is the floor.",
     "neighbour graph": "pynndescent stops at a recall of .84 (simulated, 100,000 cells) and .96 (pbmc3k, 20,000), ours "
     "goes on to .99.",
-    "Leiden, default": "CREST makes one run; ours are two, combined, or four where two differ, and carried on: that "
-    "is what puts the modularity at or above igraph converged; CREST's is .0005 to .0027 below ours on the real "
-    "graphs. One run of ours costs less than CREST's (the rows of one seed).",
+    "Leiden, default": "CREST makes one run; ours are two, combined, or four where two differ, and carried on where "
+    "that gained something: this puts the modularity at or above igraph converged; CREST's is .0005 to .0016 below "
+    "ours on the real graphs. One run of ours costs less than CREST's (the rows of one seed), two before combining .8 "
+    "to 1.3 of it. One run and three climbs from it would cost .65 to .97 of CREST's, at modularities .0002 to .0015 "
+    "lower than now.",
     "UMAP layout": "The chain of a vertex's attractions, each from where the last one left it, is latency, not "
     "bytes.",
-    "markers, samples": "Of 21 groups scatter and sort take .75, pairs of groups .5, moments .5, the tables .8 CPU s. "
-    "pbmc3k resampled has about 90 clusters, 4,000 pairs of them for each of 16,000 genes: most of ours there.",
-    "markers": "scanpy: of 39 M entries scatter and sort take .4 CPU s, moments .24, ranks and counts .12, the table "
-    "of 630,000 rows .15; a hundredth of what this scanpy takes would be .4, the sort and scatter alone. illico on "
-    "pbmc3k: the table of 1.5 million rows (about 90 clusters) takes .37 of ours.",
-    ALONE: "The variance inflation of each set needs the cells: every index has to be looked at once, .05 CPU s at "
-    "20,000 cells; the table from the statistics takes .05, of which the draws of random sets are .015.",
+    "markers, samples": "pbmc3k resampled has about 90 clusters, 4,000 pairs of them for each of 16,000 genes: "
+    "counting and summarising pairs take 1, each gene's best rank in any pair .75, the rest (moments, the table, "
+    "samples) 1.7 CPU s, illico's plain Wilcoxon 1.7.",
+    "markers": "scanpy: the floor brings entries into columns and sorts each, which ranks need. illico on pbmc3k: the "
+    "table of 1.4 million rows and 15 columns (about 90 clusters) takes half of ours; illico's has two columns.",
+    ALONE: "The variance inflation of each set needs the cells: every entry has to be looked at and checked once, .05 "
+    "CPU s at 20,000 cells, one thread; the table from the statistics takes .04, of which draws of random sets .015.",
     "h5ad read": "The structure and every count are checked (.013 CPU s at 20,000 cells); in X and the layer, the "
-    "counts are copied besides (.027), as they must not share memory: 1.6 GB to touch at 100,000 cells.",
-    "whole preset": "pbmc3k resampled has about 90 clusters; UMAP, neighbours and PCA, whose own bars are 1 to 4x, "
-    "are two thirds of what ours takes there, and scanpy's Wilcoxon, most of what it takes, grows with genes, not "
-    "clusters.",
+    "counts are copied besides (.027), as they must not share memory: beside anndata with the same copy (counts "
+    "kept) ours takes less.",
+    "whole preset": "UMAP, neighbours and PCA, whose own bars are 1 to 4x, are two thirds of what ours takes there.",
 }
 
 
