@@ -145,8 +145,10 @@ def test_refuses_bad_values(counts):
 
 
 def test_says_that_counts_look_like_counts(counts):
-    with pytest.warns(UserWarning, match="X holds whole numbers only: it looks like counts"):
+    with pytest.warns(UserWarning, match="X holds whole numbers only: it looks like counts") as said:
         pp.pca(ad.AnnData(counts), n_comps=2, mask_var=None)
+        pp.pca(ad.AnnData(counts[:20]), n_comps=2, mask_var=None)  # fewer cells than genes
+    assert [warning.filename for warning in said] == [__file__] * 2
 
 
 def test_mask_errors(counts):
@@ -396,9 +398,11 @@ def test_without_a_gram_matrix_it_says_what_is_wrong(monkeypatch, counts):
     monkeypatch.setattr(_pca, "LARGEST_GRAM", 10)
     with pytest.raises(ValueError, match="All cells are the same in the 30 chosen genes"):
         pp.pca(ad.AnnData(np.full((20, 30), 0.7, np.float32)), n_comps=2, mask_var=None)
-    with pytest.warns(UserWarning, match="it looks like counts"):
+    with pytest.warns(UserWarning, match="it looks like counts") as said:
         pp.pca(ad.AnnData(counts), n_comps=2, mask_var=None)
+    assert said[0].filename == __file__
     monkeypatch.setattr(_krylov, "MOST_PRODUCTS", 2)
     noise = np.random.default_rng(0).normal(size=(400, 300)) + 0.5
-    with pytest.warns(UserWarning, match="have not converged"):
+    with pytest.warns(UserWarning, match="have not converged") as said:
         pp.pca(ad.AnnData(noise), n_comps=5, mask_var=None)
+    assert said[0].filename == __file__

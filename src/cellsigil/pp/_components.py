@@ -187,7 +187,7 @@ def _warn_of_counts(rows: Rows, whole: bool) -> None:
             f"{rows.name} holds whole numbers only: it looks like counts, and the components will follow "
             f"the cells' totals. Run cellsigil.pp.normalize(adata) first."
         )
-        warnings.warn(msg, UserWarning, stacklevel=5)
+        warnings.warn(msg, UserWarning, stacklevel=4)
 
 
 def _total(covariance: np.ndarray, n_genes: int) -> float:
