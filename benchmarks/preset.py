@@ -195,15 +195,14 @@ def main(folder: str = "../shared/data", *sizes: str) -> None:
     for kind, n in cases(sizes):
         bars = {"scanpy": 10, "crest": 2}
         result = Race("whole preset", kind, n, bars, None, "", versions_of(list(TOOLS)))
-        for turn in range(3):
+        for _ in range(3):
             for tool in TOOLS:
                 if sum(r["cpu"] for r in result.spent.get(tool, [])) > PATIENCE:
                     continue
                 if (spent := run_apart(tool, path_of(kind, n, folder))) is not None:
                     steps = spent.pop("steps")
                     result.spent.setdefault(tool, []).append(spent)
-                    if turn == 0:
-                        result.quality[tool] = steps
+                    result.quality[tool] = steps  # of the last round: the first may have compiled
         if n > PART_ABOVE:
             result.notes["scanpy"] = f"Wilcoxon on one gene in {PART}, multiplied"
         save(result)
