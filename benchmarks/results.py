@@ -228,17 +228,18 @@ WHY = {
     "however it is written (tiles of genes gain nothing); expm1 takes .055, looking at the values .025 of 39 M "
     "entries. scanpy adds up in float64 in the order of storage; ours are exact in any order of the cells (a mean's "
     "last bits decide sorts), four words a gene instead of two.",
-    "PCA": "Products with the 2,000 x 2,000 Gram matrix take .14, the matrix itself .2, the search for the chosen "
-    "genes' entries .06 CPU s on one thread, whatever the clock of the day; arpack multiplies by the sparse matrix, "
-    "which is cheap while cells are few.",
+    "PCA": "Products with the 2,000 x 2,000 Gram matrix take .14 to .2, the matrix itself .12 to .2, the search for "
+    "the chosen genes' entries .06 CPU s; arpack multiplies by the sparse matrix, cheap while entries are few. "
+    "Two threads, which share the memory that the Gram matrix lies in, take up to half as much CPU again: on one "
+    "thread the same call took .35 to .39 (pbmc3k resampled, 20,000 cells).",
     "neighbour graph, fresh process": "Imports: what only imports anndata and numba is the floor.",
     "neighbour graph": "pynndescent stops at a recall of .84 (simulated, 100,000 cells) and .96 (pbmc3k, 20,000), ours "
     "goes on to .99.",
     "Leiden, default": "CREST makes one run; ours are two, combined, or four where two differ, and carried on where "
     "that gained something: this puts the modularity at or above igraph converged; CREST's is .0005 to .0016 below "
     "ours on the real graphs. One run of ours costs less than CREST's (the rows of one seed), two before combining .8 "
-    "to 1.3 of it. One run and three climbs from it would cost .65 to .97 of CREST's, at modularities .0002 to .0015 "
-    "lower than now.",
+    "to 1.3 of it. One run and three climbs from it would cost .65 to .97 of CREST's, but its labels of two seeds "
+    "agree less (ARI .93 instead of .95 on pbmc3k, .83 instead of .88 on three lines), at modularities to .0015 lower.",
     "UMAP layout": "The chain of a vertex's attractions, each from where the last one left it, is latency, not "
     "bytes.",
     "markers, samples": "pbmc3k resampled has about 90 clusters, 4,000 pairs of them for each of 16,000 genes: "
@@ -248,9 +249,9 @@ WHY = {
     "table of 1.4 million rows and 15 columns (about 90 clusters) takes half of ours; illico's has two columns.",
     ALONE: "The variance inflation of each set needs the cells: every entry has to be looked at and checked once, .05 "
     "CPU s at 20,000 cells, one thread; the table from the statistics takes .04, of which draws of random sets .015.",
-    "h5ad read": "The structure and every count are checked (.013 CPU s at 20,000 cells); in X and the layer, the "
+    "h5ad": "The structure and every count are checked (.013 CPU s at 20,000 cells); in X and the layer, the "
     "counts are copied besides (.027), as they must not share memory: beside anndata with the same copy (counts "
-    "kept) ours takes less.",
+    "kept) ours takes as much or less. Ratios of this row stray by a tenth from run to run.",
     "whole preset": "UMAP, neighbours and PCA, whose own bars are 1 to 4x, are two thirds of what ours takes there.",
 }
 
