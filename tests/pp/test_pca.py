@@ -144,11 +144,13 @@ def test_refuses_bad_values(counts):
         pp.pca(ad.AnnData(x), n_comps=2, mask_var=None)
 
 
-def test_says_that_counts_look_like_counts(counts):
-    with pytest.warns(UserWarning, match="X holds whole numbers only: it looks like counts") as said:
-        pp.pca(ad.AnnData(counts), n_comps=2, mask_var=None)
-        pp.pca(ad.AnnData(counts[:20]), n_comps=2, mask_var=None)  # fewer cells than genes
-    assert [warning.filename for warning in said] == [__file__] * 2
+@pytest.mark.parametrize("n_cells", [20, None])  # fewer cells than genes, and more
+def test_says_that_counts_look_like_counts(counts, n_cells):
+    with pytest.warns(
+        UserWarning, match="X holds whole numbers only: it looks like counts"
+    ) as said:
+        pp.pca(ad.AnnData(counts[:n_cells]), n_comps=2, mask_var=None)
+    assert [warning.filename for warning in said] == [__file__]
 
 
 def test_mask_errors(counts):
