@@ -36,7 +36,7 @@ compat: $(VENV)/.tested $(VENV)-anndata010/.installed
 	CELLSIGIL_ANNDATA010_PYTHON="$(CURDIR)/$(VENV)-anndata010/bin/python" \
 	  $(RUN) -m pytest tests/io tests/test_signature.py -k anndata_0_10
 
-# Every benchmark against every rival, three to four hours on a quiet machine; writes benchmarks/RESULTS.md and growth.png.
+# Every benchmark against every rival, about four hours on a quiet machine; writes benchmarks/RESULTS.md and growth.png.
 # DATA is the folder of real data; what was made lies in $CELLSIGIL_BENCH_CACHE, else in the temporary folder.
 DATA := ../shared/data
 BENCHES := qc normalize hvg pca neighbors leiden layout markers scores files threads agreement preset memory cold_start growth

@@ -141,12 +141,8 @@ def add_rare(columns, values, common, before, entries, rows, dense, products, su
                 along[np.uint64(in_row[k])] += v * row_values[k]
         fours = end - (end - begin) % 4
         for t in range(begin, fours, 4):  # at once: each sum is read and written a quarter as often
-            x0, x1, x2, x3 = (
-                dense[rows[t]],
-                dense[rows[t + 1]],
-                dense[rows[t + 2]],
-                dense[rows[t + 3]],
-            )
+            x0, x1 = dense[rows[t]], dense[rows[t + 1]]
+            x2, x3 = dense[rows[t + 2]], dense[rows[t + 3]]
             v0, v1 = values[entries[t]], values[entries[t + 1]]
             v2, v3 = values[entries[t + 2]], values[entries[t + 3]]
             for c in range(beside.size):
@@ -195,9 +191,8 @@ def project_entries(columns, values, first, loadings, offset, out, start, stop):
         for c in range(score.size):  # in loops: slices take a second longer to compile
             score[c] = -offset[c]
         fours = first[i + 1] - (first[i + 1] - first[i]) % 4
-        for k in range(
-            first[i], fours, 4
-        ):  # at once: each sum is read and written a quarter as often
+        # four at once: each sum is read and written a quarter as often
+        for k in range(first[i], fours, 4):
             a0, a1 = loadings[columns[k]], loadings[columns[k + 1]]
             a2, a3 = loadings[columns[k + 2]], loadings[columns[k + 3]]
             v0, v1, v2, v3 = values[k], values[k + 1], values[k + 2], values[k + 3]

@@ -24,9 +24,9 @@ from cellsigil._core._lists import Lists, make_lists
 QUERIES = 2048  # cells that look into the lists together: what they share are large products
 FARTHEST = 1e30  # half a square distance beyond any
 SAMPLE = 512  # cells whose true neighbours are sought to choose the probes, and others to measure the recall
-# True neighbours outside the probed lists, for each that may be missed after refinement, which finds half of them:
-# so the promise is kept with room to spare. Recall over all cells was .9950 and .9955 (simulated, 20,000 and 100,000),
-# .9979 and .9990 (pbmc3k resampled); at 2 it was .9916, .9927, .9961 and .9976, for 0 to 7 % less CPU.
+# True neighbours outside the probed lists, for each that may be missed after refinement, which finds half of them
+# or more: so the promise is kept with room to spare. Recall over all cells was .9950 and .9955 (simulated, 20,000
+# and 100,000), .9979 and .9990 (pbmc3k resampled); at 2 it was .9916, .9927, .9961 and .9976, for 0 to 7 % less CPU.
 MISSED = 1.0
 ROUNDS, REVERSE = 2, 14  # of refinement; how many cells that name a cell are asked for theirs
 SPARE = 6  # candidates beyond k: exact distances decide only among the last few

@@ -11,9 +11,8 @@ from cellsigil._core._sort import FEW, insert_sort, radix_sort
 LANES = 16  # genes of a pair that lie side by side
 COLUMNS = 32  # groups whose rivals are put in order together: 100 of them are 25 kB
 AT_ONCE = 16  # pairs that are fetched together: 40 us each of 16,000 genes, by 8 x 8 70
-FINEST = (
-    2.0**44
-)  # an AUC's parts of 1: equal ones differ in their last bits, by 2**-52 or so, and should tie
+# Parts of 1 that an AUC is rounded to: equal ones differ in their last bits, by 2**-52 or so, and should tie.
+FINEST = 2.0**44
 FLOOR = 109 << 23  # the bits of 2**-18 in float32: what is nearer to 1/2 shares a bucket with it
 COARSE = 15  # bits of a distance from 1/2 that a bucket leaves out: 8,700 buckets, 35 kB
 MIDDLE = (

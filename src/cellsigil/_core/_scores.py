@@ -146,14 +146,12 @@ def count_reaching(values, windows, drawn, shares, least, count, start, stop):
     total, whole = np.empty(values.shape[1]), shares.size // 4 * 4
     for d in range(start, stop):
         total[:] = 0.0
-        for g in range(
-            0, whole, 4
-        ):  # four at a time, in the same order: total is read and written less
-            one, two = values[windows[g, drawn[d, g]]], values[windows[g + 1, drawn[d, g + 1]]]
-            three, four = (
-                values[windows[g + 2, drawn[d, g + 2]]],
-                values[windows[g + 3, drawn[d, g + 3]]],
-            )
+        # four at a time, in the same order: total is read and written less
+        for g in range(0, whole, 4):
+            one = values[windows[g, drawn[d, g]]]
+            two = values[windows[g + 1, drawn[d, g + 1]]]
+            three = values[windows[g + 2, drawn[d, g + 2]]]
+            four = values[windows[g + 3, drawn[d, g + 3]]]
             a, b, c, e = shares[g], shares[g + 1], shares[g + 2], shares[g + 3]
             for k in range(total.size):
                 total[k] = total[k] + a * one[k] + b * two[k] + c * three[k] + e * four[k]

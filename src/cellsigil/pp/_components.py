@@ -22,9 +22,8 @@ from cellsigil._core._jit import in_threads
 from cellsigil._core._krylov import MOST_PRODUCTS, largest, largest_by_products
 from cellsigil._rows import Rows
 
-KEPT = (
-    1 / 4
-)  # of a matrix in memory, at most: a second search for the chosen entries costs .07 of .6 CPU-s
+# Share of the entries of a matrix in memory, at most: a second search for the chosen ones costs .07 of .6 CPU-s.
+KEPT = 1 / 4
 ARRAY = 1 << 20  # entries: from 4 MiB on fresh pages come by 2 MiB, at a tenth of the cost
 
 

@@ -73,7 +73,8 @@ def markers(
         Declare that the labels were not found in this expression, so that p-values test something.
     memory_budget
         Bytes that the reordered values of the matrix may take at a time. None: a 32nd of a matrix in memory,
-        at least 32 MiB; 1 GiB of a lazily opened one, which is read anew for each.
+        at least 32 MiB; 1 GiB of a lazily opened one, which is read anew for each. "pairwise" holds 8 bytes for
+        each gene and pair of groups besides.
     key_added
         Key of ``uns`` for scanpy's form of the result.
 
