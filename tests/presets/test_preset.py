@@ -47,6 +47,18 @@ def test_changes_go_to_every_step_of_that_name():
     assert changed.steps[0].arguments == {"target_sum": 1e4}
 
 
+def test_the_shipped_presets_clusters_can_be_of_a_single_run():
+    preset = load("pbmc")
+    for changed, n_runs in (
+        (preset, 4),
+        (preset.with_arguments({"tl.cluster.n_runs": 1}), 1),
+    ):
+        steps = tomllib.loads(changed.to_toml(resolved=True))["steps"]
+        assert [s["n_runs"] for s in steps if s["call"] == "tl.cluster"] == [n_runs]
+    line = "cellsigil.tl.cluster(adata, resolution=1.0, n_runs=1)"
+    assert line in [str(step) for step in changed.steps]
+
+
 @pytest.mark.parametrize(
     ("text", "sentence"),
     [

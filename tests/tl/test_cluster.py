@@ -12,6 +12,7 @@ import scipy.sparse as sp
 from scipy.sparse.csgraph import connected_components
 
 from cellsigil import io, pp, tl
+from cellsigil._core import _leiden
 from cellsigil._core._jit import threads
 from cellsigil._core._leiden import leiden
 from cellsigil.tl._graph import read_graph
@@ -67,7 +68,8 @@ def test_finds_blobs_and_numbers_them_by_size(flavor):
     want = naive_modularity(adata.obsp["connectivities"], labels.to_numpy().astype(str))
     assert adata.uns["leiden"]["modularity"] == pytest.approx(want, abs=1e-6)
     assert adata.uns["leiden"]["params"] == {
-        "resolution": 0.05, "random_state": 0, "n_iterations": 2, "flavor": flavor,
+        "resolution": 0.05, "random_state": 0, "n_iterations": 2,
+        "n_runs": 1 if flavor == "leidenalg" else 4, "flavor": flavor,
     }  # fmt: skip
 
 
@@ -92,17 +94,72 @@ def test_as_modular_as_scanpys(real):
         assert real.uns["ours"]["modularity"] >= np.median(theirs) - 2e-3
 
 
-def test_clusters_are_connected_and_the_same_on_any_number_of_threads(real):
+@pytest.mark.parametrize("n_runs", [1, 3, 4])
+def test_clusters_are_connected_and_the_same_on_any_number_of_threads(real, n_runs):
     for resolution in (0.3, 1, 4):
         for n in (1, 2):
             with threads(n):
-                tl.cluster(real, resolution=resolution, key_added=f"on{n}")
+                tl.cluster(real, resolution=resolution, n_runs=n_runs, key_added=f"on{n}")
         assert real.obs["on1"].tolist() == real.obs["on2"].tolist()
         assert real.uns["on1"]["modularity"] == real.uns["on2"]["modularity"]
         labels = real.obs["on1"].to_numpy("U")
         for c in np.unique(labels):
             inside = real.obsp["connectivities"][labels == c][:, labels == c]
             assert connected_components(inside, directed=False)[0] == 1
+
+
+def same_parts(a, b):
+    pairs = len(np.unique(np.stack([a, b]), axis=1).T)
+    return pairs == len(np.unique(a)) == len(np.unique(b))
+
+
+@pytest.mark.parametrize("rng", [0, 7, 2**32 - 1])
+@pytest.mark.parametrize("n_runs", [None, 1, 2, 3, np.int64(4)])
+def test_runs_of_a_seed_are_four_times_it_and_on(real, n_runs, rng):
+    graph, _ = read_graph(real, "neighbors")
+    tl.cluster(real, rng=rng, key_added="ours", **({} if n_runs is None else {"n_runs": n_runs}))
+    seeds = [(4 * rng + run) % 2**32 for run in range(n_runs or 4)]
+    labels, modularity = leiden(graph, resolution=1.0, n_iterations=2, seeds=seeds)
+    assert same_parts(real.obs["ours"].cat.codes.to_numpy(), labels)
+    assert real.uns["ours"]["modularity"] == modularity
+    assert real.uns["ours"]["params"]["n_runs"] == (n_runs or 4)
+    assert type(real.uns["ours"]["params"]["n_runs"]) is int
+
+
+def test_a_single_run_is_cores_without_what_combines(real, monkeypatch):
+    level, _ = _leiden._scaled(read_graph(real, "neighbors")[0])
+    labels, quality = _leiden._rounds(level, 1.0, 2, 4 * 3)
+    monkeypatch.setattr(_leiden, "_combined", None)
+    tl.cluster(real, n_runs=1, rng=3, key_added="one")
+    assert same_parts(real.obs["one"].cat.codes.to_numpy(), labels)
+    assert real.uns["one"]["modularity"] == pytest.approx(quality, abs=1e-12)
+
+
+def test_combined_runs_are_more_modular_than_single_ones(real):
+    reached = {1: [], 4: []}
+    for rng in range(10):
+        for n_runs, found in reached.items():
+            tl.cluster(real, n_runs=n_runs, rng=rng, key_added="runs")
+            found.append(real.uns["runs"]["modularity"])
+    assert np.mean(reached[4]) > np.mean(reached[1])
+    assert len(set(reached[1])) > 5  # each seed has runs of its own
+
+
+@pytest.mark.parametrize("n_runs", [1, 3])
+def test_igraphs_runs_are_as_many_as_asked(n_runs, monkeypatch):
+    import igraph
+
+    made, theirs = [], igraph.Graph.community_leiden
+    monkeypatch.setattr(
+        igraph.Graph, "community_leiden", lambda *a, **k: made.append(k) or theirs(*a, **k)
+    )
+    adata = blobs()
+    pp.neighbors(adata)
+    tl.cluster(adata, flavor="igraph", n_runs=n_runs)
+    assert len(made) == n_runs
+    assert adata.uns["leiden"]["params"]["n_runs"] == n_runs
+    tl.cluster(adata, flavor="leidenalg", n_runs=n_runs)
+    assert adata.uns["leiden"]["params"]["n_runs"] == 1
 
 
 def test_agrees_with_scanpy_as_scanpy_does_with_itself(real):
@@ -154,31 +211,33 @@ def test_same_labels_for_a_seed_and_igraphs_generator_restored(real):
     assert real.obs["a"].tolist() == real.obs["c"].tolist()
 
 
+@pytest.mark.parametrize("n_runs", [1, 3, 4])
 @pytest.mark.parametrize("flavor", ["cellsigil", "igraph", "leidenalg"])
-def test_several_resolutions_are_as_many_calls(flavor):
+def test_several_resolutions_are_as_many_calls(flavor, n_runs):
     adata = blobs()
     pp.neighbors(adata)
     several = adata.copy()
     asked = [0.05, 1, np.float32(2.5)]
-    tl.cluster(several, resolution=asked, rng=3, flavor=flavor)
+    tl.cluster(several, resolution=asked, rng=3, n_runs=n_runs, flavor=flavor)
     names = ["leiden_0.05", "leiden_1", "leiden_2.5"]
     assert list(several.obs) == names
     for name, resolution in zip(names, asked, strict=True):
-        tl.cluster(adata, resolution=resolution, rng=3, flavor=flavor)
+        tl.cluster(adata, resolution=resolution, rng=3, n_runs=n_runs, flavor=flavor)
         pd.testing.assert_series_equal(several.obs[name], adata.obs["leiden"], check_names=False)
         assert several.uns[name] == adata.uns["leiden"]
     assert several.uns[names[1]]["params"]["resolution"] == 1.0
     assert "leiden" not in several.uns
 
 
-def test_several_resolutions_of_real_cells(real, tmp_path):
-    on = []
+@pytest.mark.parametrize("n_runs", [1, 4])
+def test_several_resolutions_of_real_cells(real, tmp_path, n_runs):
+    on, asked = [], np.array([0.3, 1, 4])
     for n in (1, 3):
         with threads(n):
-            tl.cluster(real, resolution=np.array([0.3, 1, 4]), key_added="sweep")
+            tl.cluster(real, resolution=asked, n_runs=n_runs, key_added="sweep")
         on.append(real.obs[["sweep_0.3", "sweep_1", "sweep_4"]].copy())
     pd.testing.assert_frame_equal(*on)
-    tl.cluster(real, key_added="one")
+    tl.cluster(real, n_runs=n_runs, key_added="one")
     assert real.obs["one"].tolist() == real.obs["sweep_1"].tolist()
     assert real.uns["one"] == real.uns["sweep_1"]
     slim = ad.AnnData(obs=real.obs[["sweep_0.3", "sweep_4"]], uns={"s": real.uns["sweep_0.3"]})
@@ -259,6 +318,7 @@ def test_three_cells_lone_cells_and_directed_graphs(tmp_path):
         ("resolution=\\[\\]: at least one", {"resolution": []}),
         ("would both be obs\\['leiden_1'\\]", {"resolution": [1, 2, 1.0000001]}),
         ("n_iterations=0: a whole number", {"n_iterations": 0}),
+        *((f"n_runs={n}: a whole number from 1 to 4", {"n_runs": n}) for n in (0, -1, 5, 2.0, None)),
         ("Did you mean 'leidenalg'", {"flavor": "leiden"}),
         ("pass a whole number", {"rng": 1.5}),
     ],
