@@ -34,7 +34,11 @@ def path_of(kind: str, n_cells: int, folder: str = "") -> Path:
 
 def normalised(kind: str, n_cells: int, folder: str = "") -> ad.AnnData:
     """Return log-normalised X with variable genes."""
-    adata = read(kind, n_cells, folder)
+    return normalise(read(kind, n_cells, folder))
+
+
+def normalise(adata: ad.AnnData) -> ad.AnnData:
+    """Return the cells, from now on log-normalised, with variable genes."""
     pp.filter_genes(adata, min_cells=3)
     pp.normalize(adata)
     pp.hvg(adata)
@@ -42,15 +46,25 @@ def normalised(kind: str, n_cells: int, folder: str = "") -> ad.AnnData:
 
 
 def labelled(kind: str, n_cells: int, folder: str = "") -> ad.AnnData:
-    """Return log-normalised X and ``obs["type"]``, ``obs["sample"]``: of pbmc3k Leiden's clusters and four parts."""
+    """Return log-normalised X and ``obs["type"]``, ``obs["sample"]``: of pbmc3k four parts, and its own clusters.
+
+    A cell drawn from one of pbmc3k's has the cluster of that one.
+    """
     adata = normalised(kind, n_cells, folder)
     if kind == "pbmc3k":
-        pp.pca(adata)
-        pp.neighbors(adata)
-        tl.cluster(adata, key_added="type")
+        of_real = clusters(normalise(io.read(f"{folder}/{SOURCE}"))).astype(str)
+        adata.obs["type"] = pd.Categorical(of_real.to_numpy()[adata.obs["source"]])
         part = np.random.default_rng(0).integers(4, size=n_cells)
         adata.obs["sample"] = pd.Categorical.from_codes(part, list("abcd"))
     return adata
+
+
+def clusters(adata: ad.AnnData) -> pd.Series:
+    """Return Leiden's clusters of log-normalised cells."""
+    pp.pca(adata)
+    pp.neighbors(adata)
+    tl.cluster(adata)
+    return adata.obs["leiden"]
 
 
 def with_pca(kind: str, n_cells: int, folder: str = "") -> ad.AnnData:

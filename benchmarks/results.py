@@ -235,18 +235,20 @@ WHY = {
     "neighbour graph, fresh process": "Imports: what only imports anndata and numba is the floor.",
     "neighbour graph": "pynndescent stops at a recall of .84 (simulated, 100,000 cells) and .96 (pbmc3k, 20,000), ours "
     "goes on to .99.",
-    "Leiden, default": "CREST makes one run; ours are two, combined, or four where two differ, and carried on where "
-    "that gained something: this puts the modularity at or above igraph converged; CREST's is .0005 to .0016 below "
-    "ours on the real graphs. One run of ours costs less than CREST's (the rows of one seed), two before combining .8 "
-    "to 1.3 of it. One run and three climbs from it would cost .65 to .97 of CREST's, but its labels of two seeds "
-    "agree less (ARI .93 instead of .95 on pbmc3k, .83 instead of .88 on three lines), at modularities to .0015 lower.",
+    "Leiden, default": "CREST makes one run, for which ours takes less too (the rows of one seed, `n_runs=1`); the "
+    "default is two, combined, or four where two differ, and carried on where that gained something: this puts the "
+    "modularity at or above igraph converged; CREST's is .0005 to .0016 below ours on the real graphs. Two runs before "
+    "combining cost .8 to 1.3 of CREST's one. One run and three climbs from it would cost .65 to .97, but its labels "
+    "of two seeds agree less (ARI .93 instead of .95 on pbmc3k, .83 instead of .88 on three lines), at modularities to "
+    ".0015 lower.",
     "UMAP layout": "The chain of a vertex's attractions, each from where the last one left it, is latency, not "
     "bytes.",
-    "markers, samples": "pbmc3k resampled has about 90 clusters, 4,000 pairs of them for each of 16,000 genes: "
-    "counting and summarising pairs take 1, each gene's best rank in any pair .75, the rest (moments, the table, "
-    "samples) 1.7 CPU s, illico's plain Wilcoxon 1.7.",
-    "markers": "scanpy: the floor brings entries into columns and sorts each, which ranks need. illico on pbmc3k: the "
-    "table of 1.4 million rows and 15 columns (about 90 clusters) takes half of ours; illico's has two columns.",
+    "markers, samples": "Many groups are some 90 clusters, 4,000 pairs of them for each of 16,000 genes: counting and "
+    "summarising pairs take 1, each gene's best rank in any pair .75, the rest (moments, the table, samples) 1.7 CPU "
+    "s, illico's plain Wilcoxon 1.7.",
+    "markers": "scanpy: the floor brings entries into columns and sorts each, which ranks need. illico with many "
+    "groups (some 90 clusters): the table of 1.4 million rows and 15 columns takes half of ours; illico's has two "
+    "columns.",
     ALONE: "The variance inflation of each set needs the cells: every entry has to be looked at and checked once, .05 "
     "CPU s at 20,000 cells, one thread; the table from the statistics takes .04, of which draws of random sets .015.",
     "h5ad": "The structure and every count are checked (.013 CPU s at 20,000 cells); in X and the layer, the "
