@@ -65,6 +65,40 @@ def test_pairs_are_counted(cells, spread):
             assert auc[g, h] == pytest.approx(want, rel=1e-13)
 
 
+@pytest.mark.parametrize(("held", "sizes"), [(0, [11] * 5), (27, [19, 19, 17]), (54, [28, 27])])
+def test_ranges_of_pairs_are_the_same_pairs(held, sizes):
+    rng = np.random.default_rng(2)
+    values = rng.poisson(0.7, (300, 20)).astype(np.float32)  # 20 genes: two tiles
+    group, sample = rng.integers(0, 11, 300), rng.integers(0, 2, 300)
+    sample[group == 3], sample[group == 4] = 0, 1  # a pair that no sample has
+    label = np.where(group == 7, -1, 2 * group + sample).astype(np.int32)  # a group without cells
+    n = np.bincount(label[label >= 0], minlength=22).reshape(11, 2)
+
+    def count(counter):
+        def work(block):
+            return [counter(columns, n) for columns in columns_of(block)]
+
+        return [
+            part for parts in by_classes(as_rows(values), label, 22, work, 2000) for part in parts
+        ]
+
+    def again(counter):
+        yield from count(counter)
+        seen.append(counter.pairs())
+
+    whole, parts = PairCounter(n, 20), PairCounter(n, 20, budget_bytes=held * 2 * 16 * 8)
+    for one, two in zip(count(whole), count(parts), strict=True):
+        for name in one:
+            np.testing.assert_array_equal(one[name], two[name])
+    seen = [parts.pairs()]
+    ranks = parts.best_ranks(again)
+    assert [len(pairs) for pairs in seen] == sizes
+    np.testing.assert_array_equal(np.concatenate(seen), whole.pairs())
+    np.testing.assert_array_equal(ranks, whole.best_ranks(pytest.fail))
+    assert np.isnan(ranks[7]).all()
+    assert np.isfinite(np.delete(ranks, 7, 0)).all()
+
+
 @pytest.mark.parametrize("n_groups", [2, 3, 4, 9, 33, 75])
 @pytest.mark.parametrize("tied", [0.0, 0.4, 0.9])
 def test_summaries_are_of_the_known(n_groups, tied):

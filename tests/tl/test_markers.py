@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import runpy
+import tracemalloc
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -299,6 +300,52 @@ def test_same_bits_on_any_budget_and_number_of_threads(counts, container, refere
     pd.testing.assert_frame_equal(table, one, check_exact=True)
     plain = tl.markers(log_adata(counts), "type", **kwargs)
     pd.testing.assert_frame_equal(table, plain, check_exact=True)
+
+
+@pytest.fixture
+def many_groups():
+    """Nineteen groups, one of them a single cell, of 600 cells and 50 genes: 171 pairs."""
+    rng = np.random.default_rng(3)
+    adata = ad.AnnData(sp.random(600, 50, 0.4, "csr", np.float32, rng))
+    group = rng.integers(0, 18, 600)
+    group[0] = 18
+    adata.obs["type"] = [f"t{g}" for g in group]
+    adata.obs["donor"] = rng.choice(["a", "b", "c"], 600)
+    return adata
+
+
+@pytest.mark.parametrize("sample_key", [None, "donor"])
+@pytest.mark.filterwarnings("ignore:.*fewer than 2 cells")
+def test_pairs_in_ranges_are_the_same_bits(many_groups, sample_key):
+    kwargs = {"reference": "pairwise", "sample_key": sample_key}
+    table = tl.markers(many_groups, "type", **kwargs)
+    assert table["auc_rank"].isna().sum() == 50
+    stats = tl.group_stats(many_groups, "type", sample_key=sample_key)
+    for budget in (200, 40 * 64 * 8, 100 * 64 * 8):  # 19, 40 and 100 pairs of 64 genes
+        for given in (None, stats):
+            got = tl.markers(many_groups, "type", memory_budget=budget, stats=given, **kwargs)
+            pd.testing.assert_frame_equal(table, got, check_exact=True)
+    with threads(1):
+        got = tl.markers(many_groups, "type", memory_budget=200, **kwargs)
+    pd.testing.assert_frame_equal(table, got, check_exact=True)
+
+
+def test_a_memory_budget_bounds_the_pairs():
+    rng = np.random.default_rng(4)
+    adata = ad.AnnData(sp.random(1200, 32, 0.3, "csr", np.float32, rng))
+    adata.obs["type"] = [f"t{i % 300}" for i in range(1200)]
+    pairs = 8 * 32 * 300 * 299 / 2
+    peak = {}
+    for budget in (None, 1 << 20):
+        tl.markers(adata[:, :3].copy(), "type", reference="pairwise")  # compiled before
+        tracemalloc.start()
+        try:
+            tl.markers(adata, "type", reference="pairwise", memory_budget=budget)
+            peak[budget] = tracemalloc.get_traced_memory()[1]
+        finally:
+            tracemalloc.stop()
+    assert peak[None] > pairs
+    assert peak[1 << 20] < peak[None] - 0.8 * pairs
 
 
 def test_raw_is_never_read(adata):

@@ -312,7 +312,7 @@ def test_pairs_do_not_hang_on_the_order_of_the_groups(adata):
         counter = PairCounter(data.n, len(data.genes))
         summary = data.gather(counter, 300)
         order = [data.groups.index(renamed[label]) for label in sorted(set(LABELS))]
-        ranks = counter.best_ranks()
+        ranks = counter.best_ranks(pytest.fail)  # all pairs are held: no other pass
         found.append([ranks[order], *(summary[name][order] for name in sorted(summary))])
     for one, two in zip(*found):
         np.testing.assert_allclose(one, two, rtol=1e-14)

@@ -23,7 +23,7 @@ MIDDLE = (
 @kernel
 def compare_pairs(
     edges, keys, classes, group_of, block_of, size, expected, share, highest, rivals,
-    least, median, mean, above, ties, first, pairs, start, stop,
+    least, median, mean, above, ties, first, pairs, first_pair, start, stop,
 ):  # fmt: skip
     """Compare every two groups: how often a cell of group g is above one of group h; a tie counts half.
 
@@ -35,8 +35,9 @@ def compare_pairs(
     ``expected[c, h]`` is n1 n2, zero in the columns that fill up the vectors; its dtype is what is counted
     in, and holds twice the largest. Counted is by how much twice U is above it: exactly 0 where all is tied.
 
-    ``least``, ``median`` and ``mean`` (genes, G) become those of a group's AUC; gene ``first + j`` of
-    ``pairs[:, p]`` that of group g against h > g, p = 0, 1, ... in the order of (g, h), in parts of `FINEST`.
+    ``least``, ``median`` and ``mean`` (genes, G) become those of a group's AUC where ``first_pair`` is 0. Gene
+    ``first + j`` of ``pairs[:, p]`` becomes that of group g against h > g, in parts of `FINEST`: as many pairs
+    as there is room for from ``first_pair`` on, in the order of (g, h).
     ``above[j, c]`` becomes twice the U of class c against all others of its block, ``ties[j, b]`` Σ(t³ - t)
     over the ties within block b: what `rank_sums_within` counts.
     """
@@ -59,12 +60,14 @@ def compare_pairs(
         for c in range(n_classes):
             own = expected[c, :n_groups].sum()
             above[j, c] += own - np.int64(size[c]) * size[c]
-        summarise(away, sums, rivals, rows, least[j], median[j], mean[j])
-        tile, lane, p = (first + j) // LANES, (first + j) % LANES, 0
+        if first_pair == 0:  # of 196 groups half of the time
+            summarise(away, sums, rivals, rows, least[j], median[j], mean[j])
+        tile, lane, p = (first + j) // LANES, (first + j) % LANES, -first_pair
         for g in range(n_groups):
-            for h in range(g + 1, n_groups):
-                pairs[tile, p, lane] = 0.5 + np.rint(away[g, h] * FINEST) / FINEST
-                p += 1
+            p -= g + 1  # from here on p + h is the place of (g, h)
+            for h in range(max(g + 1, -p), min(n_groups, pairs.shape[1] - p)):
+                pairs[tile, p + h, lane] = 0.5 + np.rint(away[g, h] * FINEST) / FINEST
+            p += n_groups
 
 
 @inner
