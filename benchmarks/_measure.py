@@ -25,6 +25,7 @@ from _data import CACHE
 ROUNDS = 3
 MOST_ROUNDS = 9  # where a round of all tools takes less than `QUICK`: on a shared machine one call in five strays
 QUICK = 10.0  # CPU seconds
+LARGE = 50_000  # cells from which memory takes longer to touch than the tools to run: no more than `ROUNDS`
 FLOOR = "floor"  # the contender that does only what none can leave out
 PATIENCE = 150.0  # CPU seconds: a rival that took more in all is not run another round
 WARM_CELLS = 1000
@@ -128,14 +129,14 @@ def race(
     with warnings.catch_warnings(action="ignore"):
         for tool in tools:
             tool.run(tool.ready(small))
-        for turn in range(MOST_ROUNDS):
+        for turn in range(MOST_ROUNDS if len(given) < LARGE else rounds):
             if turn >= rounds and spent_by_all(result) > turn * QUICK:
                 break
             for tool in tools:
                 if sum(r["cpu"] for r in result.spent.get(tool.name, [])) > PATIENCE:
                     continue
                 state = tool.ready(given)
-                touch_memory(1 if len(given) < 50_000 else 4)
+                touch_memory(1 if len(given) < LARGE else 4)
                 with measured() as spent:
                     answer = tool.run(state)
                 spent = {k: v * (1 if k == "peak" else tool.times) for k, v in spent.items()}
