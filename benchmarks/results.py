@@ -245,12 +245,12 @@ WHY = {
     "checking the graph and writing a categorical column; the bars are met at 20,000 and 100,000 cells.",
     "UMAP layout": "The chain of a vertex's attractions, each from where the last one left it, is latency, not "
     "bytes.",
-    "markers, samples": "Many groups are 89 clusters of 20,000 cells, 3,916 pairs of them for each of 16,000 genes: counting and "
-    "summarising pairs take 1, each gene's best rank in any pair .75, the rest (moments, the table, samples) 1.7 CPU "
-    "s, illico's plain Wilcoxon 1.7.",
+    "markers, samples": "Many groups are 89 clusters of 20,000 cells, 3,916 pairs of them for each of 16,000 genes: "
+    "counting and summarising pairs take 1, each gene's best rank in any pair .75, the rest (moments, the table, "
+    "samples) 1.7 CPU s, illico's plain Wilcoxon 1.7.",
     "markers": "scanpy: the floor brings entries into columns and sorts each, which ranks need. illico with many "
-    "groups (89 clusters of 20,000 cells): the table of 1.4 million rows and 15 columns takes half of ours; illico's has two "
-    "columns.",
+    "groups (89 clusters of 20,000 cells): the table of 1.4 million rows and 15 columns takes half of ours; illico's "
+    "has two columns.",
     ALONE: "The variance inflation of each set needs the cells: every entry has to be looked at and checked once, .05 "
     "CPU s at 20,000 simulated cells, one thread; the table from the statistics takes .04, of which draws of random "
     "sets .015.",
