@@ -42,19 +42,21 @@ def sort_few(values, n):
 
 
 @inner
-def sum_top(bins, large, ns, total):
+def sum_top(lanes, most, large, ns, total):
     """Write ``total[t]``: the sum of the ``ns[t]`` largest of whole numbers; ``ns`` ascends.
 
-    ``bins[x]`` counts the values x; ``large`` holds those beyond the bins, ascending.
+    ``lanes[x]`` count the values x, up to ``most``; ``large`` holds those beyond the lanes, ascending.
     """
     s, taken, t = 0.0, 0, 0
     above = large.size
-    for place in range(bins.size - 1 + above, 0, -1):
-        beyond = place - bins.size
+    for place in range(most + above, 0, -1):
+        beyond = place - most - 1
         x = large[beyond] if beyond >= 0 else np.float64(place)
-        n = 1 if beyond >= 0 else bins[place]
+        n = 1
+        if beyond < 0:
+            n = lanes[place, 0] + lanes[place, 1] + lanes[place, 2] + lanes[place, 3]
         if n == 0:
-            continue  # most bins above the highest count: not waiting for their sums spares 0.008 s
+            continue  # not waiting for the sums of what is not there
         while t < ns.size and taken + n >= ns[t]:
             total[t] = s + (ns[t] - taken) * x
             t += 1
@@ -67,34 +69,44 @@ def sum_top(bins, large, ns, total):
 
 @inner
 def count_values(row, lanes, large):
-    """Count in ``lanes[:, x]`` the whole numbers x of a row; those beyond go to ``large``, ascending. Return how many.
+    """Count in ``lanes[x]`` the whole numbers x of a row; those beyond go to ``large``, ascending.
 
-    Nearly all are 1: four lanes, so that a count does not wait for the one before it (0.16 to 0.13 s).
+    Return the largest x counted and how many lie beyond. Nearly all are 1: four lanes, so that a count
+    does not wait for the one before it (0.16 to 0.13 s).
     """
-    lanes[:] = 0
-    above = 0
+    most, above = 0, 0
     for k in range(row.size):
-        if row[k] < lanes.shape[1]:
-            lanes[k & 3, np.int64(row[k])] += 1
+        if row[k] < lanes.shape[0]:
+            x = np.int64(row[k])
+            lanes[x, k & 3] += 1
+            most = max(most, x)
         else:
             large[above] = row[k]
             above += 1
     sort_few(large, above)
-    return above
+    return most, above
+
+
+@inner
+def sum_sets(row, columns, found, first, sets, total):
+    """Add each entry ``found`` of a row to the sets of its column j, ``sets[first[j] : first[j + 1]]``."""
+    for k in found:
+        for q in range(first[columns[k]], first[columns[k] + 1]):
+            total[sets[q]] += np.float64(row[k])
 
 
 @kernel
 def measure_rows(
-    data, indices, indptr, marked, member, ns, total, largest, of_sets, genes, start, stop
+    data, indices, indptr, marked, first, sets, ns, total, largest, of_sets, genes, start, stop
 ):
     """Measure rows of whole numbers and their columns in one pass.
 
-    Writes the row's sum to ``total``, the sums of its ``ns`` largest values to ``largest`` and its
-    sums over the columns with ``member[j, s]`` to ``of_sets``; ``marked[j]`` says that any set holds
-    column j. Adds each entry to ``genes[j]`` as (1, x).
+    Writes the row's sum to ``total``, the sums of its ``ns`` largest values to ``largest`` and the sums
+    over each set's columns to ``of_sets``; column j is in ``sets[first[j] : first[j + 1]]``, and
+    ``marked[j]`` says that there are any. Adds each entry to ``genes[j]`` as (1, x).
     """
     # 99.98 % of counts are below 256: counting them costs 0.05 s where sorting took 0.9
-    lanes, bins = np.zeros((4, 256), np.int32), np.zeros(256, np.int64)
+    lanes = np.zeros((256, 4), np.int32)
     large = np.empty(genes.shape[0], np.float64)
     found = np.empty(genes.shape[0] + 1, np.int64)
     for i in range(start, stop):
@@ -111,15 +123,12 @@ def measure_rows(
             n_found += marked[j]
         total[i] = s
         of_sets[i, :] = 0.0
-        for k in found[:n_found]:
-            for c in range(member.shape[1]):
-                of_sets[i, c] += np.float64(row[k]) * member[columns[k], c]
+        sum_sets(row, columns, found[:n_found], first, sets, of_sets[i])
         if ns.size == 0:
             continue
-        above = count_values(row, lanes, large)
-        for x in range(bins.size):
-            bins[x] = lanes[0, x] + lanes[1, x] + lanes[2, x] + lanes[3, x]
-        sum_top(bins, large[:above], ns, largest[i])
+        most, above = count_values(row, lanes, large)
+        sum_top(lanes, most, large[:above], ns, largest[i])
+        lanes[: most + 1] = 0  # most rows end far below 256
 
 
 @kernel

@@ -85,12 +85,14 @@ def qc(
     flags = np.column_stack([np.zeros((adata.n_vars, 0), bool), *chosen.values()])
 
     marked, ns = flags.any(axis=1), np.array(tops, np.int64)
+    first = np.append(0, np.cumsum(flags.sum(axis=1)))  # gene j is in sets[first[j] : first[j + 1]]
+    sets = np.nonzero(flags)[1]
 
     def measure(block: Block, _: int) -> tuple[list[np.ndarray], np.ndarray]:
         n = block.n_rows
         total, largest = np.empty(n), np.empty((n, ns.size))
         of_sets, genes = np.empty((n, flags.shape[1])), np.zeros((block.n_cols, 2))
-        measure_rows(*block[:3], marked, flags, ns, total, largest, of_sets, genes, 0, n)
+        measure_rows(*block[:3], marked, first, sets, ns, total, largest, of_sets, genes, 0, n)
         return [np.column_stack([total, np.diff(block.indptr), largest, of_sets])], genes
 
     def combine(a: tuple, b: tuple) -> tuple:
