@@ -11,7 +11,7 @@ from cellsigil._core._jit import inner, kernel
 def count_columns(indices, counts):
     """Add to ``counts[j]`` the stored entries of column j."""
     for k in range(indices.size):
-        counts[indices[k]] += 1
+        counts[np.uint32(indices[k])] += 1
 
 
 @inner
@@ -51,8 +51,8 @@ def count_classes(indices, indptr, order, edges, counts, start, stop):
     for c in range(start, stop):
         own = counts[c]
         for r in range(edges[c], edges[c + 1]):
-            for k in range(indptr[order[r]], indptr[order[r] + 1]):
-                own[indices[k]] += 1
+            for k in range(np.uint64(indptr[order[r]]), np.uint64(indptr[order[r] + 1])):
+                own[np.uint32(indices[k])] += 1
 
 
 @kernel

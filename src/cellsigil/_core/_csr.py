@@ -78,8 +78,8 @@ def count_in_columns(indices, indptr, place, n_kept, start, stop):
     """Count in ``n_kept[i]`` the entries of row i in columns with a ``place``; -1 is none."""
     for i in range(start, stop):
         n = 0
-        for k in range(indptr[i], indptr[i + 1]):
-            n += place[indices[k]] >= 0
+        for k in range(np.uint64(indptr[i]), np.uint64(indptr[i + 1])):
+            n += place[np.uint32(indices[k])] >= 0
         n_kept[i] = n
 
 
@@ -87,12 +87,13 @@ def count_in_columns(indices, indptr, place, n_kept, start, stop):
 def copy_columns(data, indices, indptr, place, new_data, new_indices, new_indptr, start, stop):
     """Copy the entries that `count_in_columns` counted; column j becomes ``place[j]``."""
     for i in range(start, stop):
-        t = new_indptr[i]
-        for k in range(indptr[i], indptr[i + 1]):
-            if place[indices[k]] >= 0:
+        t = np.uint64(new_indptr[i])
+        for k in range(np.uint64(indptr[i]), np.uint64(indptr[i + 1])):
+            j = place[np.uint32(indices[k])]
+            if j >= 0:
                 new_data[t] = data[k]
-                new_indices[t] = place[indices[k]]
-                t += 1
+                new_indices[t] = j
+                t += np.uint64(1)
 
 
 @kernel
@@ -101,11 +102,11 @@ def move_entries(data, indices, indptr, rows, place, new_indptr, start, stop):
 
     For one thread: rows go in ascending order, so that what is written is never ahead of what is read.
     """
-    t = new_indptr[start]
+    t = np.uint64(new_indptr[start])
     for i in range(start, stop):
-        for k in range(indptr[rows[i]], indptr[rows[i] + 1]):
-            x, j = data[k], place[indices[k]]
+        for k in range(np.uint64(indptr[rows[i]]), np.uint64(indptr[rows[i] + 1])):
+            x, j = data[k], place[np.uint32(indices[k])]
             data[t] = x
             indices[t] = j
-            t += j >= 0
+            t += np.uint64(j >= 0)
         new_indptr[i + 1] = t

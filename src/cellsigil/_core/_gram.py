@@ -60,16 +60,14 @@ def choose_entries(
     """
     where = np.empty(place.size + 1, np.int64)
     for i in range(start, stop):
-        found = 0
-        for k in range(indptr[i], indptr[i + 1]):
+        found = np.uint32(0)
+        for k in range(np.uint64(indptr[i]), np.uint64(indptr[i + 1])):
             where[found] = k
-            found += is_chosen[
-                np.uint64(indices[k])
-            ]  # unsigned: cannot count from the end, a fifth less
+            found += np.uint32(is_chosen[np.uint32(indices[k])])
         head, tail = first[i], first[i] + found
         first[i + 1] = tail
         for t in range(found):
-            p = place[indices[where[t]]]
+            p = place[np.uint32(indices[where[t]])]
             if p < n_rare:
                 at = head
                 head += 1
@@ -109,15 +107,16 @@ def list_by_column(columns, first, common, before, entries, rows):
     before[:] = 0
     for i in range(common.size):
         for k in range(first[i], common[i]):
-            before[columns[k] + 1] += 1
+            before[np.uint32(columns[k] + 1)] += 1
     for a in range(before.size - 1):
         before[a + 1] += before[a]
     free = before.copy()
     for i in range(common.size):
         for k in range(first[i], common[i]):
-            at = free[columns[k]]
+            a = np.uint32(columns[k])
+            at = np.uint64(free[a])
             entries[at], rows[at] = k, i
-            free[columns[k]] += 1
+            free[a] += 1
 
 
 @kernel
@@ -138,7 +137,7 @@ def add_rare(columns, values, common, before, entries, rows, dense, products, su
             here = slice(entries[t], common[rows[t]])
             in_row, row_values = columns[here], values[here]
             for k in range(in_row.size):
-                along[np.uint64(in_row[k])] += v * row_values[k]
+                along[np.uint32(in_row[k])] += v * row_values[k]
         fours = end - (end - begin) % 4
         for t in range(begin, fours, 4):  # at once: each sum is read and written a quarter as often
             x0, x1 = dense[rows[t]], dense[rows[t + 1]]

@@ -39,25 +39,25 @@ def offers(a, ids, fresh, own, was_probed, seen, named_by, room):
     Left out are cells of lists that were probed, and ways without a fresh edge: seen before. No branch
     hangs on what is found, as none could be foretold.
     """
-    k, n = ids.shape[1], 0
+    k, n = ids.shape[1], np.uint32(0)
     seen[a] = a
     for t in range(k):
-        seen[ids[a, t]] = a
+        seen[np.uint32(ids[a, t])] = a
     for t in range(k + named_by.size):
         slot = a * k + t if t < k else named_by[t - k]
-        b = ids[a, t] if t < k else np.int32(slot // k)
+        b = np.uint32(ids[a, t] if t < k else slot // k)
         is_fresh = fresh[slot // k, slot % k]
         room[n] = b
         new = is_fresh and seen[b] != a
         seen[b] = a if new else seen[b]
-        n += new and was_probed[own[b]] != a
+        n += np.uint32(new and was_probed[np.uint32(own[b])] != a)
         for u in range(k):
-            c = ids[b, u]
+            c = np.uint32(ids[b, u])
             room[n] = c
             new = (is_fresh or fresh[b, u]) and seen[c] != a
             seen[c] = a if new else seen[c]
-            n += new and was_probed[own[c]] != a
-    return n
+            n += np.uint32(new and was_probed[np.uint32(own[c])] != a)
+    return np.int64(n)
 
 
 @kernel

@@ -38,8 +38,10 @@ def scramble(x):
 def pull(table, dx, dy):
     """Return the force's coefficient at a float32 difference, interpolated in its table."""
     bits = np.float32(dx * dx + dy * dy).view(np.int32)
-    node = min(max((bits >> SHIFT) - LOWEST, 0), NODES - 1)
-    return table[node] + np.float32(bits & WITHIN) * UNIT * (table[node + 1] - table[node])
+    node = np.uint32(min(max((bits >> SHIFT) - LOWEST, 0), NODES - 1))
+    return table[node] + np.float32(bits & WITHIN) * UNIT * (
+        table[node + np.uint32(1)] - table[node]
+    )
 
 
 @inner
@@ -67,26 +69,27 @@ def move_vertices(
     now, then, pace = np.float32(epoch), np.float32(epoch + 1), np.float32(pace)
     for t in range(start, stop):
         i, place = phase + t * PHASES, phase * n_places + t
-        n_active = 0
-        for k in range(indptr[place], indptr[place + 1]):
+        n_active = np.uint32(0)
+        for k in range(np.uint64(indptr[place]), np.uint64(indptr[place + 1])):
             active[n_active] = indices[k]  # without a branch that can't be foretold
-            n_active += np.floor(then * rate[k]) != np.floor(now * rate[k])
+            n_active += np.uint32(np.floor(then * rate[k]) != np.floor(now * rate[k]))
         dice = scramble(scramble(scramble(seed) + i) + epoch)
         x, y = here[place, 0], here[place, 1]
         for p in range(NEGATIVES * n_active):  # others spread evenly over all, from a random one on
             other = (((dice + p * GOLDEN) & 0xFFFFFFFF) * n) >> 32
-            other = (other & (PHASES - 1)) * n_places + (other >> 2)
+            other = np.uint64((other & (PHASES - 1)) * n_places + (other >> 2))
             dx, dy = x - here[other, 0], y - here[other, 1]
             force = pull(repel, dx, dy)
             push_x[p], push_y[p] = clip(force * dx), clip(force * dy)
         for u in range(n_active):  # in turn: together, attractions would overshoot
             step_x, step_y = np.float32(0), np.float32(0)
-            for p in range(NEGATIVES * u, NEGATIVES * (u + 1)):
+            for p in range(np.uint64(NEGATIVES * u), np.uint64(NEGATIVES * (u + 1))):
                 step_x += push_x[p]
                 step_y += push_y[p]
             x += pace * clip(step_x)
             y += pace * clip(step_y)
-            dx, dy = x - here[active[u], 0], y - here[active[u], 1]
+            mate = np.uint32(active[u])
+            dx, dy = x - here[mate, 0], y - here[mate, 1]
             force = pull(attract, dx, dy)
             x -= clip(force * dx)
             y -= clip(force * dy)

@@ -40,7 +40,7 @@ def split(indptr, indices, labels):
             waiting -= 1
             v = stack[waiting]
             for k in range(indptr[v], indptr[v + 1]):
-                j = indices[k]
+                j = np.uint32(indices[k])
                 if found[j] >= 0:
                     continue
                 n_same = 0

@@ -57,7 +57,7 @@ def best_community(touched, n_touched, weight, total, own, pull, slack):
     best = own
     best_gain = weight[own] - pull * total[own] + slack
     for t in range(n_touched):
-        c = touched[t]
+        c = np.uint32(touched[t])
         gain = weight[c] - pull * total[c]
         if gain > best_gain:
             best, best_gain = c, gain
@@ -78,17 +78,18 @@ def move_nodes(indptr, indices, data, strength, resolution, slack, community, di
     weight, touched = np.zeros(n), np.empty(n + 1, np.int32)
     queue, queued = np.empty(n + 1, np.int32), np.ones(n, np.bool_)
     copy_values(shuffled(n, dice), queue[:n])
-    head, tail, n_moves = 0, n, 0
+    head, tail, n_moves = 0, np.uint32(n), 0
     while head != tail and most:
         most -= 1
         v = queue[head]
         head = head + 1 if head < n else 0
         queued[v] = False
-        n_touched = 0
-        for k in range(indptr[v], indptr[v + 1]):
-            c = community[indices[k]]
+        n_touched = np.uint32(0)
+        first, last = np.uint64(indptr[v]), np.uint64(indptr[v + 1])
+        for k in range(first, last):
+            c = np.uint32(community[np.uint32(indices[k])])
             touched[n_touched] = c  # without a branch that can't be foretold
-            n_touched += weight[c] == 0
+            n_touched += np.uint32(weight[c] == 0)
             weight[c] += data[k]
         own, k_v = community[v], strength[v]
         total[own] -= k_v
@@ -107,11 +108,11 @@ def move_nodes(indptr, indices, data, strength, resolution, slack, community, di
         if size[own] == 0:
             empty[n_empty] = own
             n_empty += 1
-        for k in range(indptr[v], indptr[v + 1]):
-            j = indices[k]
+        for k in range(first, last):
+            j = np.uint32(indices[k])
             joins = (community[j] != new) & (not queued[j])
             queue[tail] = j  # one place is always free: no branch here either, which saves a tenth
             queued[j] |= joins
-            tail += joins
-            tail = tail if tail <= n else 0
+            tail += np.uint32(joins)
+            tail = tail if tail <= n else np.uint32(0)
     return n_moves, n - n_empty

@@ -48,8 +48,8 @@ def weights_within(indptr, indices, data, community):
     within = np.empty(community.size)
     for v in range(community.size):
         own, weight = community[v], 0.0
-        for k in range(indptr[v], indptr[v + 1]):
-            weight += data[k] * (community[indices[k]] == own)
+        for k in range(np.uint64(indptr[v]), np.uint64(indptr[v + 1])):
+            weight += data[k] * (community[np.uint32(indices[k])] == own)
         within[v] = weight
     return within
 
@@ -76,16 +76,18 @@ def refine(indptr, indices, data, strength, resolution, heat, community, dice):
         home, pull = whole[community[v]], resolution * strength[v]
         if not alone[v] or within[v] < pull * (home - strength[v]):
             continue
-        n_touched, own = 0, community[v]
-        for k in range(indptr[v], indptr[v + 1]):  # without branches that can't be foretold
-            c = part[indices[k]]
-            inside = data[k] * (community[indices[k]] == own)
+        n_touched, own = np.uint32(0), community[v]
+        first, last = np.uint64(indptr[v]), np.uint64(indptr[v + 1])
+        for k in range(first, last):  # without branches that can't be foretold
+            j = np.uint32(indices[k])
+            c = np.uint32(part[j])
+            inside = data[k] * (community[j] == own)
             touched[n_touched] = c
-            n_touched += (weight[c] == 0) & (inside > 0)
+            n_touched += np.uint32((weight[c] == 0) & (inside > 0))
             weight[c] += inside
         n_open = 0
         for u in range(n_touched):
-            c = touched[u]
+            c = np.uint32(touched[u])
             gain = weight[c] - pull * total[c]
             joined[c], weight[c] = weight[c], 0
             if gain >= 0 and within[c] >= resolution * total[c] * (home - total[c]):
@@ -114,18 +116,18 @@ def aggregate(indptr, indices, data, strength, part, n_parts):
         nodes[place[part[v]]] = v
         place[part[v]] += 1
     starts, columns = np.zeros(n_parts + 1, np.int64), np.empty(indices.size + 1, np.int32)
-    weights, weight, filled = np.empty(indices.size), np.zeros(n_parts), 0
+    weights, weight, filled = np.empty(indices.size), np.zeros(n_parts), np.uint64(0)
     for c in range(n_parts):
         for t in range(first[c], first[c + 1]):
             v = nodes[t]
-            for k in range(indptr[v], indptr[v + 1]):
-                other = part[indices[k]]
+            for k in range(np.uint64(indptr[v]), np.uint64(indptr[v + 1])):
+                other = np.uint32(part[np.uint32(indices[k])])
                 columns[filled] = other
-                filled += (weight[other] == 0) & (other != c)
+                filled += np.uint64((weight[other] == 0) & (other != c))
                 weight[other] += data[k]
         weight[c] = 0
-        for k in range(starts[c], filled):
-            weights[k] = weight[columns[k]]
-            weight[columns[k]] = 0
+        for k in range(np.uint64(starts[c]), filled):
+            other = np.uint32(columns[k])
+            weights[k], weight[other] = weight[other], 0
         starts[c + 1] = filled
     return starts, columns[:filled], weights[:filled], total

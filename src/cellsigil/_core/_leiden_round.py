@@ -30,8 +30,8 @@ def modularity(indptr, indices, data, strength, within, resolution, labels):
     for v in range(labels.size):
         own = labels[v]
         total[own] += strength[v]
-        for k in range(indptr[v], indptr[v + 1]):
-            inside += data[k] * (labels[indices[k]] == own)
+        for k in range(np.uint64(indptr[v]), np.uint64(indptr[v + 1])):
+            inside += data[k] * (labels[np.uint32(indices[k])] == own)
     for c in range(labels.size):
         inside -= resolution * total[c] * total[c]
     return inside

@@ -17,8 +17,9 @@ def gene_most(values, indices, indptr, label, most, start, stop):
     for i in range(start, stop):
         if label[i] >= 0:
             batch = most[label[i]]
-            for k in range(indptr[i], indptr[i + 1]):
-                batch[indices[k]] = max(batch[indices[k]], abs(values[k]))
+            for k in range(np.uint64(indptr[i]), np.uint64(indptr[i + 1])):
+                j = np.uint32(indices[k])
+                batch[j] = max(batch[j], abs(values[k]))
 
 
 @kernel
@@ -27,8 +28,8 @@ def whole_sums(counts, indices, indptr, label, sums, start, stop):
     for i in range(start, stop):
         if label[i] >= 0:
             batch = sums[label[i]]
-            for k in range(indptr[i], indptr[i + 1]):
-                j, x = indices[k], np.float64(counts[k])
+            for k in range(np.uint64(indptr[i]), np.uint64(indptr[i + 1])):
+                j, x = np.uint32(indices[k]), np.float64(counts[k])
                 batch[j, 0] += x
                 batch[j, 1] += x * x
 
@@ -39,8 +40,8 @@ def sums_above(counts, indices, indptr, label, limit, sums, start, stop):
     for i in range(start, stop):
         if label[i] >= 0:
             limits = limit[label[i]]
-            for k in range(indptr[i], indptr[i + 1]):
-                j, x = indices[k], np.float64(counts[k])
+            for k in range(np.uint64(indptr[i]), np.uint64(indptr[i + 1])):
+                j, x = np.uint32(indices[k]), np.float64(counts[k])
                 if x > limits[j]:
                     sums[label[i], j, 0] += 1.0
                     sums[label[i], j, 1] += x
@@ -57,8 +58,8 @@ def narrow_sums(values, indices, indptr, label, coarse, coarse_square, sums, sta
     for i in range(start, stop):
         if label[i] >= 0:
             batch = sums[label[i]]
-            for k in range(indptr[i], indptr[i + 1]):
-                j, x = indices[k], values[k]
+            for k in range(np.uint64(indptr[i]), np.uint64(indptr[i + 1])):
+                j, x = np.uint32(indices[k]), values[k]
                 part = (x + coarse) - coarse
                 batch[j, 0] += part
                 batch[j, 1] += x - part
@@ -81,8 +82,8 @@ def split_sums(values, indices, indptr, label, scale, unit, sums, start, stop):
     for i in range(start, stop):
         if label[i] >= 0:
             batch, scales = sums[label[i]], scale[label[i]]
-            for k in range(indptr[i], indptr[i + 1]):
-                j = indices[k]
+            for k in range(np.uint64(indptr[i]), np.uint64(indptr[i + 1])):
+                j = np.uint32(indices[k])
                 x = values[k] * scales[j]
                 part = (x + coarse) - coarse
                 batch[j, 0] += part
