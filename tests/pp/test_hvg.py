@@ -10,6 +10,7 @@ import scipy.sparse as sp
 
 from cellsigil import pp
 from cellsigil._core._jit import threads
+from cellsigil.pp._hvg_flavors import _ranked
 
 FLAVORS = ["seurat", "cell_ranger", "seurat_v3"]
 
@@ -321,3 +322,12 @@ def test_scanpy_then_ours(pbmc3k):
     np.testing.assert_array_equal(ours.var["highly_variable"], pbmc3k.var["highly_variable"])
     with pytest.raises(ValueError, match="raw counts are missing"):
         pp.normalize(pbmc3k)
+
+
+def test_ranks_of_the_largest_go_by_name_where_they_tie():
+    names = pd.Index(["d", "c", "b", "a", "e"])
+    norm = np.array([2.0, 3.0, 2.0, np.nan, 2.0])
+    np.testing.assert_array_equal(_ranked(norm, names, 1), [np.nan, 0, np.nan, np.nan, np.nan])
+    np.testing.assert_array_equal(_ranked(norm, names, 2), [np.nan, 0, 1, np.nan, np.nan])
+    np.testing.assert_array_equal(_ranked(norm, names, 4), [2, 0, 1, np.nan, 3])
+    np.testing.assert_array_equal(_ranked(norm, names, 5), [2, 0, 1, 4, 3])  # the unknown one last

@@ -44,8 +44,8 @@ def by_dispersion(
         out = stacked.mean()
         votes = stacked["highly_variable"].sum().astype(np.int64)
         norm = out["dispersions_norm"].fillna(-np.inf).to_numpy()
-        order = np.lexsort((pd.factorize(names, sort=True)[0], -norm, -votes))
-        out["highly_variable"] = _first(order, n_top)
+        order = np.lexsort((_by_name(names), -norm, -votes))
+        out["highly_variable"] = _first(order, n_top, order.size)
         out["highly_variable_nbatches"] = votes
         out["highly_variable_intersection"] = votes == n_batches
     return out.astype({"dispersions_norm": np.float32})
@@ -75,17 +75,14 @@ def by_variance(
         squares = clipped.var * (moments.size - 1) + away
     norm = squares / ((moments.size - 1) * sd**2)
 
-    by_name = pd.factorize(names, sort=True)[0]
-    rank = np.empty(norm.shape)
-    for b in range(n_batches):
-        rank[b, np.lexsort((by_name, -norm[b]))] = np.arange(norm.shape[1])
-    rank[rank >= n_top] = np.nan
+    rank = np.stack([_ranked(of_batch, names, n_top) for of_batch in norm])
     votes = (~np.isnan(rank)).sum(axis=0)
+    voted = np.flatnonzero(votes)  # n_top genes or all: none of the others is chosen
     median = np.full(norm.shape[1], np.nan)
-    median[votes > 0] = np.nanmedian(rank[:, votes > 0], axis=0)
-    order = np.lexsort((by_name, -votes, np.where(votes > 0, median, np.inf)))
+    median[voted] = np.nanmedian(rank[:, voted], axis=0)
+    order = voted[np.lexsort((_by_name(names[voted]), -votes[voted], median[voted]))]
     columns = {
-        "highly_variable": _first(order, n_top),
+        "highly_variable": _first(order, n_top, median.size),
         "highly_variable_rank": median,
         "means": whole.mean[0],
         "variances": whole.var[0],
@@ -97,8 +94,26 @@ def by_variance(
     return pd.DataFrame(columns)
 
 
-def _first(order: np.ndarray, n: int) -> np.ndarray:
-    mask = np.zeros(order.size, bool)
+def _ranked(norm: np.ndarray, names: pd.Index, n: int) -> np.ndarray:
+    """Return the rank, from 0, of the n largest, ties by name; NaN for the others.
+
+    Only what reaches the n-th is put in order: sorting the names of 32,738 genes took 8 ms of 60.
+    """
+    near = np.flatnonzero(_at_least_nth(norm, n))
+    if near.size < n:  # some are not known
+        near = np.arange(norm.size)
+    order = near[np.lexsort((_by_name(names[near]), -norm[near]))][:n]
+    rank = np.full(norm.size, np.nan)
+    rank[order] = np.arange(order.size)
+    return rank
+
+
+def _by_name(names: pd.Index) -> np.ndarray:
+    return pd.factorize(names, sort=True)[0]
+
+
+def _first(order: np.ndarray, n: int, n_genes: int) -> np.ndarray:
+    mask = np.zeros(n_genes, bool)
     mask[order[:n]] = True
     return mask
 
