@@ -34,6 +34,25 @@ def test_everything_is_as_in_the_file(adata, tmp_path, small):
     assert back.obs["cell_type"].tolist() == adata.obs["cell_type"].tolist()
 
 
+@pytest.mark.parametrize("nullable", [True, False])
+def test_strings_are_as_anndata_reads_them(adata, tmp_path, nullable):
+    few = adata[:4].copy()
+    few.obs["note"] = pd.Series(["", "β-cell", None, "a\nb"], few.obs_names, dtype="str")
+    few.obs["missing"] = pd.array(["x", pd.NA, "", "y"], dtype="string")
+    few.obs["kind"] = pd.Categorical(["ω", "", "ω", None])
+    few.uns["none"] = pd.DataFrame({"text": pd.Series([], dtype="str")})
+    with ad.settings.override(allow_write_nullable_strings=nullable):
+        if not nullable:
+            del few.obs["missing"]
+            few.obs["note"] = few.obs["note"].fillna("-").astype(object)
+        few.write_h5ad(tmp_path / "a.h5ad")
+    ours, theirs = io.read(tmp_path / "a.h5ad"), ad.read_h5ad(tmp_path / "a.h5ad")
+    pd.testing.assert_frame_equal(ours.obs, theirs.obs)
+    pd.testing.assert_frame_equal(ours.var, theirs.var)
+    pd.testing.assert_frame_equal(ours.uns["none"], theirs.uns["none"])
+    assert ours.obs["note"].tolist()[:2] == ["", "β-cell"]
+
+
 @pytest.mark.parametrize("make", [np.asarray, sp.csr_matrix, sp.csc_matrix])
 def test_counts_of_x_are_added(make, small, tmp_path):
     ad.AnnData(make(small.astype(np.float32))).write_h5ad(tmp_path / "a.h5ad")

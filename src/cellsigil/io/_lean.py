@@ -10,6 +10,7 @@ from typing import Any
 import anndata as ad
 import h5py
 import numpy as np
+import pandas as pd
 import scipy.sparse as sp
 from anndata.experimental import read_dispatched
 
@@ -19,6 +20,7 @@ from cellsigil.io._sparse import are_below
 
 COUNTS = f"/layers/{_keys.COUNTS}"
 PLACES = {"X", "obs", "var", "obsm", "varm", "obsp", "varp", "layers", "uns", "raw"}
+STR = pd.Series([""]).dtype  # of strings: pandas' own from pandas 3 on
 PIECE = 1 << 18  # entries of a wide type brought to ours in one go: they stay in the cache
 
 
@@ -43,9 +45,29 @@ def read_lean(file: h5py.File, path: Path, *, x: bool) -> ad.AnnData | None:
         if not x and name in ("/X", COUNTS) and iospec.encoding_type == "csr_matrix":
             counts = _counts(stored)
             return function(stored) if counts is None else counts
+        if _are_strings(stored, iospec):
+            return _strings(stored)
         return function(stored)
 
     return read_dispatched(file, read)
+
+
+def _are_strings(stored: Any, iospec: Any) -> bool:
+    """Say whether strings are stored as pandas 3 holds them, and this is pandas 3."""
+    return (
+        iospec.encoding_type == "nullable-string-array"
+        and stored.attrs.get("na-value") == "NaN"
+        and isinstance(STR, pd.StringDtype)
+    )
+
+
+def _strings(stored: h5py.Group) -> pd.api.extensions.ExtensionArray:
+    """Return strings as anndata does, without its way through numpy's: two thirds of the time."""
+    strings = pd.array(stored["values"].asstr()[()], dtype=STR)
+    missing = stored["mask"][()]
+    if missing.any():
+        strings[missing] = np.nan
+    return strings
 
 
 def _counts(stored: h5py.Group) -> sp.csr_matrix | None:
