@@ -14,44 +14,68 @@ import numpy as np
 import scipy.sparse as sp
 from _measure import FLOOR, Tool
 
+ROWS = 128  # whose values are transformed together
+LEVELS = 32  # counts below are looked up: 99 % and more
+
 
 @numba.njit(cache=True, nogil=True)
 def totals(values, indices, indptr, n_genes):
     """Add up cells, and genes' values and cells, in one read."""
     cells, genes = np.zeros(indptr.size - 1), np.zeros((n_genes, 2))
     for i in range(indptr.size - 1):
-        for k in range(indptr[i], indptr[i + 1]):
-            cells[i] += values[k]
-            genes[indices[k], 0] += values[k]
-            genes[indices[k], 1] += 1
+        total = 0.0
+        for k in range(np.uint64(indptr[i]), np.uint64(indptr[i + 1])):
+            j, x = np.uint32(indices[k]), np.float64(values[k])
+            total += x
+            genes[j, 0] += x
+            genes[j, 1] += 1.0
+        cells[i] = total
     return cells, genes
 
 
 @numba.njit(cache=True, nogil=True)
-def squares(values, indices, indptr, n_genes):
-    """Add up x and x**2 of genes in one read, in the order of storage."""
-    sums = np.zeros((n_genes, 2))
+def add_squares(values, indices, indptr, sums):
+    """Add x and x**2 to each gene's sums in one read, in the order of storage."""
     for i in range(indptr.size - 1):
-        for k in range(indptr[i], indptr[i + 1]):
-            x = np.float64(values[k])
-            sums[indices[k], 0] += x
-            sums[indices[k], 1] += x * x
+        for k in range(np.uint64(indptr[i]), np.uint64(indptr[i + 1])):
+            j, x = np.uint32(indices[k]), np.float64(values[k])
+            sums[j, 0] += x
+            sums[j, 1] += x * x
+
+
+def squares(values, indices, indptr, n_genes):
+    """Add up x and x**2 of genes."""
+    sums = np.zeros((n_genes, 2))
+    add_squares(values, indices, indptr, sums)
+    return sums
+
+
+def linear_squares(values, indices, indptr, n_genes):
+    """Add up expm1(x) and its square, in float32 and by pieces that stay in the cache."""
+    sums = np.zeros((n_genes, 2))
+    for first in range(0, indptr.size - 1, ROWS):
+        starts = indptr[first : first + ROWS + 1]
+        entries = slice(starts[0], starts[-1])
+        add_squares(np.expm1(values[entries]), indices[entries], starts - starts[0], sums)
     return sums
 
 
 @numba.njit(cache=True, nogil=True)
-def scaled_squares(values, indices, indptr, n_genes):
-    """Write every value of a cell times a number, no log1p, and add up x and x**2 of genes on the way."""
-    out, sums = np.empty(values.size, np.float32), np.zeros((n_genes, 2))
+def log_squares(values, indices, indptr, n_genes):
+    """Write log1p of every scaled count, small ones from a cell's table; add up x and x**2 of genes on the way."""
+    out, sums, table = np.empty(values.size, np.float32), np.zeros((n_genes, 2)), np.empty(LEVELS)
     for i in range(indptr.size - 1):
         total = 0.0
-        for k in range(indptr[i], indptr[i + 1]):
+        for k in range(np.uint64(indptr[i]), np.uint64(indptr[i + 1])):
             total += values[k]
-        for k in range(indptr[i], indptr[i + 1]):
-            x = values[k] * (1e4 / total)
-            out[k] = x
-            sums[indices[k], 0] += x
-            sums[indices[k], 1] += x * x
+        factor = 1e4 / max(total, 1.0)
+        for x in range(LEVELS):
+            table[x] = np.log1p(x * factor)
+        for k in range(np.uint64(indptr[i]), np.uint64(indptr[i + 1])):
+            j, x = np.uint32(indices[k]), values[k] * factor
+            out[k] = table[np.uint32(values[k])] if values[k] < LEVELS else np.log1p(x)
+            sums[j, 0] += x
+            sums[j, 1] += x * x
     return out, sums
 
 
@@ -60,7 +84,7 @@ def marked(indices, flags):
     """Look once whether each entry's gene is in a set."""
     n = 0
     for k in range(indices.size):
-        n += flags[indices[k]]
+        n += flags[np.uint32(indices[k])]
     return n
 
 

@@ -11,13 +11,18 @@ import anndata as ad
 import crest
 import numpy as np
 import scanpy as sc
-from _floors import floor_of, squares
+from _floors import floor_of, linear_squares, squares
 from _inputs import as_crest, cases, normalised
 from _measure import WARM_CELLS, Tool, bytes_limit, entry_bytes, race
 
 from cellsigil import pp
 
 TOP = 2000
+FLOORS = {
+    "seurat": floor_of(linear_squares, "expm1 of x and its square added up for genes in one read"),
+    "cell_ranger": floor_of(squares, "x and x² of genes added up in one read"),
+    "seurat_v3": floor_of(squares, "x and x² of genes added up in one read"),
+}
 
 
 def lean(adata, layer: str | None):
@@ -53,7 +58,7 @@ def main(folder: str = "../shared/data", *sizes: str) -> None:
                          ready=lambda a, k=layer: lean(a, k), check=same_genes),
                     Tool("crest", lambda a, f=flavor: crest.pp.highly_variable_genes(a, n_top_genes=TOP, flavor=f),
                          ready=as_crest),
-                    floor_of(squares, "x and x² of genes added up in one read"),
+                    FLOORS[flavor],
                 ],
                 data=kind, bars={"scanpy": 3},
                 limit=bytes_limit(2 * entry_bytes(adata.X), "two reads: means, then squares about them"),
