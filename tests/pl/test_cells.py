@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import anndata as ad
 import numpy as np
+import pandas as pd
 import pytest
 from matplotlib.colors import to_rgba
 from matplotlib.figure import Figure
@@ -83,3 +85,20 @@ def test_colours_hang_on_the_names_alone():
     assert a["c10"] == pl.palette(["c2", "c10"])["c10"]
     assert len(set(pl.palette([f"t{i}" for i in range(40)]).values())) == 40
     assert pl.palette(["a", "b"], colors={"b": "#000000"})["b"] == "#000000"
+
+
+def test_names_on_the_map_do_not_overlap_and_few_cells_stay_in_sight():
+    rng = np.random.default_rng(0)
+    names = [f"type {k} of a long name" for k in range(8)]
+    centres = rng.uniform(0, 1, (8, 2))
+    places = np.repeat(centres, 50, axis=0) + rng.normal(scale=0.2, size=(400, 2))
+    few = np.array([[9.0, 9.0], [9.02, 9.0]])
+    adata = ad.AnnData(obs=pd.DataFrame({"type": np.repeat(names, 50).tolist() + ["few"] * 2}))
+    adata.obsm["X_umap"] = np.concatenate([places, few])
+    ax = pl.umap(adata, color="type")
+    ax.figure.draw_without_rendering()
+    texts = {text.get_text(): text for text in ax.texts}
+    assert texts.keys() == {*names, "few"}
+    boxes = [text.get_window_extent() for text in ax.texts]
+    assert not any(a.overlaps(b) for k, a in enumerate(boxes) for b in boxes[:k])
+    assert texts["few"].get_window_extent().y0 > ax.transData.transform(few)[:, 1].max()

@@ -121,6 +121,16 @@ def axes(ax: Axes | None, width: float, height: float) -> Axes:
     return new_figure(width, max(height, 2.6)).add_subplot() if ax is None else ax
 
 
+def lay_out(ax: Axes) -> None:
+    """Give the axes the place and the limits that they will be drawn with."""
+    from matplotlib.figure import Figure
+
+    engine = ax.figure.get_layout_engine()
+    if engine is not None and isinstance(ax.figure, Figure):
+        engine.execute(ax.figure)
+    ax.apply_aspect()
+
+
 def dress(ax: Axes, *, size: float = 9, grid: str | None = None) -> Axes:
     """Take the frame away and set quiet ticks; set here, not in rcParams, so that it stays."""
     for side in ("top", "right"):

@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     from anndata import AnnData
     from matplotlib.axes import Axes
 
+PAD = np.array([4.0, 2.5])  # points that a name's box takes beside the name
+
 
 def umap(
     adata: AnnData,
@@ -88,8 +90,6 @@ def umap(
         wheel = _style.palette(names, colors=colors)
         shades = np.array([*(wheel[name] for name in names), _style.GREY])
         ax.scatter(x, y, c=shades[codes[order]], **common)
-        if labels if labels is not None else len(names) <= 25:
-            _label(ax, places, codes, names)
         if legend:
             _legend(ax, wheel, columns, missing=bool((codes < 0).any()))
     else:
@@ -101,6 +101,8 @@ def umap(
             _style.key_bar(ax, points, _style.shown(color))
     _bare(ax, basis.removeprefix("X_").upper())
     _style.title(ax, _style.shown(color) if title is None and color is not None else title)
+    if names and (labels if labels is not None else len(names) <= 25):
+        _label(ax, places, codes, names)
     return ax
 
 
@@ -143,37 +145,46 @@ def _legend(ax: Axes, wheel: dict[str, str], columns: int, *, missing: bool) -> 
 
 
 def _label(ax: Axes, places: np.ndarray, codes: np.ndarray, names: list[str]) -> None:
-    """Write each name at the cell nearest to the median of its cells, pushed apart up and down."""
-    low, high = places.min(axis=0), places.max(axis=0)
-    span = np.where(high > low, high - low, 1.0)
-    nearest, texts = [], []
+    """Write each name at the cell nearest to the median of its cells, or above few; pushed apart up and down.
+
+    Comes last: how much room the names take is known once everything else has its place.
+    """
+    texts, reach = [], []
     for i, name in enumerate(names):
         own = places[codes == i]
-        middle = np.median(own, axis=0)
-        nearest.append(own[((own - middle) ** 2).sum(axis=1).argmin()])
-        texts.append(_style.shown(name, 24))
-    spots = _apart((np.array(nearest) - low) / span, [0.0145 * len(t) for t in texts], 0.045)
-    for (x, y), text in zip(spots * span + low, texts):
-        ax.text(
-            x, y, text, ha="center", va="center", fontsize=8.5, fontweight="bold",
-            color=_style.INK, clip_on=False,
+        nearest = own[((own - np.median(own, axis=0)) ** 2).sum(axis=1).argmin()]
+        text = ax.text(
+            *nearest, _style.shown(name, 24), ha="center", va="center", fontsize=8.5,
+            fontweight="bold", color=_style.INK, clip_on=False,
             bbox={"boxstyle": "round,pad=0.12", "fc": "white", "ec": "none", "alpha": 0.72},
         )  # fmt: skip
+        texts.append(text)
+        reach.append([(nearest[0], y) for y in np.percentile(own[:, 1], [10, 90])])
+    _style.lay_out(ax)
+    boxes = [text.get_window_extent() for text in texts]
+    sizes = np.array([(box.width, box.height) for box in boxes]) + PAD * ax.figure.dpi / 72
+    spots = ax.transData.transform([text.get_position() for text in texts])
+    bottom, top = (ax.transData.transform(edge)[:, 1] for edge in np.swapaxes(reach, 0, 1))
+    few = top - bottom < sizes[:, 1]  # the name would hide them
+    spots[few, 1] = top[few] + sizes[few, 1]
+    spots = ax.transData.inverted().transform(_apart(spots, sizes))
+    for text, spot in zip(texts, spots):
+        text.set_position(spot)
 
 
-def _apart(spots: np.ndarray, widths: list[float], height: float) -> np.ndarray:
+def _apart(spots: np.ndarray, sizes: np.ndarray) -> np.ndarray:
     """Move boxes up and down until none overlap (or 200 rounds are over)."""
-    spots = spots.astype(float).copy()
+    spots = spots.copy()
     for _ in range(200):
         moved = False
         for i in range(len(spots)):
             for j in range(i + 1, len(spots)):
                 dx, dy = np.abs(spots[i] - spots[j])
-                if dx < (widths[i] + widths[j]) / 2 and dy < height - 1e-9:
-                    push = (height - dy) / 2
+                width, height = (sizes[i] + sizes[j]) / 2
+                if dx < width and dy < height - 1e-9:
                     up = 1.0 if spots[i, 1] >= spots[j, 1] else -1.0
-                    spots[i, 1] += up * push
-                    spots[j, 1] -= up * push
+                    spots[i, 1] += up * (height - dy) / 2
+                    spots[j, 1] -= up * (height - dy) / 2
                     moved = True
         if not moved:
             break
