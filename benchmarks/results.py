@@ -236,12 +236,12 @@ WHY = {
     "goes on to .99.",
     "Leiden, default": "CREST makes one run, for which ours takes less too (the rows of one seed, `n_runs=1`); the "
     "default is two, combined, or four where two differ, and carried on where that gained something: this puts the "
-    "modularity at or above igraph converged; CREST's is .0005 to .0016 below ours on the real graphs. Two runs before "
-    "combining cost .8 to 1.3 of CREST's one. One run and three climbs from it would cost .65 to .97, but its labels "
-    "of two seeds agree less (ARI .93 instead of .95 on pbmc3k, .83 instead of .88 on three lines), at modularities to "
-    ".0015 lower.",
-    "Leiden, one seed": "On graphs of 300 to 2,700 cells a call takes 2 to 13 ms, of which 1.6 to 2.4 are reading and "
-    "checking the graph and writing a categorical column; the bars are met at 20,000 and 100,000 cells.",
+    "modularity at or above igraph converged; CREST's is .0005 to .0016 below ours on the real graphs. Two runs alone "
+    "cost 1.1 to 1.5 of CREST's one, by the rows of one seed. One run and three climbs from it, measured when a run "
+    "took a sixth more, would cost .65 to .97 of it, but its labels of two seeds agree less (ARI .93 instead of .95 on "
+    "pbmc3k, .83 instead of .88 on three lines), at modularities to .0015 lower.",
+    "Leiden, one seed": "On graphs of 300 to 2,700 cells a call takes 2 to 13 ms, of which .5 to 2 are reading and "
+    "checking the graph and writing a categorical column.",
     "UMAP layout": "The chain of a vertex's attractions, each from where the last one left it, is latency, not "
     "bytes.",
     "markers, samples": "Many groups are 89 clusters of 20,000 cells, 3,916 pairs of them for each of 16,000 genes: "

@@ -61,7 +61,7 @@ def cluster(
         unless two of them are as good.
     n_runs
         At most so many runs, 1 to 4. Of our kernel's the first two are combined, or all of them where those
-        two differ by more than .0005 in modularity. 1: a single run, as scanpy's and CREST's, 1.5 to 3
+        two differ by more than .0005 in modularity. 1: a single run, as scanpy's and CREST's, 1.5 to 4
         times cheaper; its modularity was .0002 to .002 less on six graphs of real cells, with an sd of as
         much between seeds.
     rng
