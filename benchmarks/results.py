@@ -207,7 +207,9 @@ def memory() -> list[str]:
     lines += ["|---" * (1 + len(found)) + "|"]
     for row in ("counts", "peak"):
         lines.append(f"| {row} | " + " | ".join(f"{run[row]:.0f}" for run in found.values()) + " |")
-    for step in dict.fromkeys(step for run in found.values() for step in run["steps"]):
+    steps = dict.fromkeys(step for run in found.values() for step in run["steps"])
+    steps.pop("start", None)  # before the first step: caught or not
+    for step in steps:
         peaks = [f"{run['steps'].get(step, 0):.0f}" for run in found.values()]
         lines.append(f"| {step} | " + " | ".join(peaks) + " |")
     return [*lines, ""]
