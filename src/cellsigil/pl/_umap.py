@@ -152,14 +152,14 @@ def _label(ax: Axes, places: np.ndarray, codes: np.ndarray, names: list[str]) ->
     texts, reach = [], []
     for i, name in enumerate(names):
         own = places[codes == i]
-        nearest = own[((own - np.median(own, axis=0)) ** 2).sum(axis=1).argmin()]
+        x, y = own[((own - np.median(own, axis=0)) ** 2).sum(axis=1).argmin()]
         text = ax.text(
-            *nearest, _style.shown(name, 24), ha="center", va="center", fontsize=8.5,
+            x, y, _style.shown(name, 24), ha="center", va="center", fontsize=8.5,
             fontweight="bold", color=_style.INK, clip_on=False,
             bbox={"boxstyle": "round,pad=0.12", "fc": "white", "ec": "none", "alpha": 0.72},
         )  # fmt: skip
         texts.append(text)
-        reach.append([(nearest[0], y) for y in np.percentile(own[:, 1], [10, 90])])
+        reach.append([(x, edge) for edge in np.percentile(own[:, 1], [10, 90])])
     _style.lay_out(ax)
     boxes = [text.get_window_extent() for text in texts]
     sizes = np.array([(box.width, box.height) for box in boxes]) + PAD * ax.figure.dpi / 72
