@@ -272,7 +272,7 @@ def test_gene_blocks_are_the_columns_for_any_budget(container, counts):
 def test_map_to_matrix_owns_its_arrays_and_stays_lazy(container, counts):
     source = container(counts)
     rows = _matrix.as_rows(source)
-    out = rows.map_to_matrix(lambda block, _: block.data * 2)
+    out = rows.map_to_matrix(lambda block, _, out: np.multiply(block.data, 2, out=out))
     if rows.is_dask:
         assert type(out).__module__.startswith("dask")
         out = out.compute()
@@ -299,9 +299,11 @@ def test_what_is_made_of_a_matrix_on_disk_is_held_once(tmp_path):
     ad.AnnData(stored).write_h5ad(tmp_path / "backed.h5ad")
     rows = _matrix.read_counts(ad.read_h5ad(tmp_path / "backed.h5ad", backed="r"))
     with threads(1):
-        rows.map_to_matrix(lambda block, _: block.data)  # compiled before it is measured
+        rows.map_to_matrix(
+            lambda block, _, out: np.copyto(out, block.data)
+        )  # compiled before it is measured
         tracemalloc.start()
-        made = rows.map_to_matrix(lambda block, _: np.log1p(block.data))
+        made = rows.map_to_matrix(lambda block, _, out: np.log1p(block.data, out=out))
         peak = tracemalloc.get_traced_memory()[1]
         tracemalloc.stop()
     assert made.nnz == np.count_nonzero(stored.data) < stored.nnz

@@ -13,6 +13,7 @@ from hypothesis.extra.numpy import arrays
 
 from cellsigil import _moments
 from cellsigil._core._jit import threads
+from cellsigil._core._moments_genes import linear
 from cellsigil._matrix import as_rows
 from cellsigil._moments import count_sums, gene_moments, moments_of_sums, squares_below
 
@@ -67,15 +68,36 @@ def test_every_digit_is_that_of_exact_arithmetic():
     assert moments.var[0, 1] == 0  # a constant gene has no variance, not one of rounding
 
 
-@pytest.mark.parametrize("transform", [None, np.expm1])
-def test_most_data_need_one_pass_that_rounds_nothing_but_squares(transform, monkeypatch):
+def linear_of(x: np.ndarray, base: float | None) -> np.ndarray:
+    """Return the values of which the moments are, as our kernel makes them."""
+    if base is None:
+        return x.astype(np.float64)
+    out = np.empty(x.size)
+    linear(x.ravel(), np.log(base), out, 0, x.size)
+    return out.reshape(x.shape)
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("factor", [1.0, np.log(2), np.log(10)])
+def test_expm1_is_right_to_two_units_in_the_last_place(dtype, factor):
+    x = np.concatenate([[0.0], np.logspace(-30, np.log10(600 / factor), 100_000)]).astype(dtype)
+    x = np.concatenate([x, -x[x < 40]])
+    out = np.empty(x.size)
+    linear(x, factor, out, 0, x.size)
+    # rounding of x * factor itself moves the result by up to as many units as x * factor is
+    expected = np.expm1((x.astype(np.float64) * factor).astype(np.longdouble))
+    assert out[0] == 0
+    error = np.abs(out - expected) / np.spacing(np.abs(expected).astype(np.float64))
+    assert error.max() < 2
+    assert (np.diff(out[1 : 1 + 100_000]) >= 0).all()
+
+
+@pytest.mark.parametrize("base", [None, np.e, 2.0])
+def test_most_data_need_one_pass_that_rounds_nothing_but_squares(base, monkeypatch):
     x = expression(odd=False)
-    linear = transform or np.copy
     monkeypatch.setattr(_moments, "split_sums", None)
-    moments = gene_moments(
-        as_rows(sp.csr_matrix(x)), transform=lambda v: linear(v.astype(np.float64))
-    )
-    mean, var = naive(linear(x.astype(np.float64)))
+    moments = gene_moments(as_rows(sp.csr_matrix(x)), log_base=base)
+    mean, var = naive(linear_of(x, base))
     np.testing.assert_allclose(moments.mean[0], mean, rtol=3e-16)
     np.testing.assert_allclose(moments.var[0], var, rtol=1e-14)
 
@@ -95,12 +117,11 @@ def test_values_that_one_pass_cannot_add_exactly_get_two(spoilt, monkeypatch):
         gene_moments(as_rows(x))
 
 
-def test_of_a_transform():
+@pytest.mark.parametrize("base", [np.e, 10.0])
+def test_of_linear_values(base):
     x = expression()
-    moments = gene_moments(
-        as_rows(sp.csr_matrix(x)), transform=lambda v: np.expm1(v, dtype=np.float64)
-    )
-    mean, var = naive(np.expm1(x.astype(np.float64)))
+    moments = gene_moments(as_rows(sp.csr_matrix(x)), log_base=base)
+    mean, var = naive(linear_of(x, base))
     np.testing.assert_allclose(moments.mean[0], mean, rtol=3e-16)
     np.testing.assert_allclose(moments.var[0], var, rtol=1e-13)
 
@@ -126,12 +147,12 @@ def test_same_bits_in_any_order_in_any_pieces_and_on_any_number_of_threads(odd, 
     x = expression(n=2600, odd=odd)
     label = np.arange(2600) % 4 - 1
     with threads(1):
-        one = gene_moments(as_rows(sp.csr_matrix(x)), label, 3, np.expm1)
+        one = gene_moments(as_rows(sp.csr_matrix(x)), label, 3, np.e)
     order = np.random.default_rng(1).permutation(2600)
     monkeypatch.setattr(_moments, "PIECE", 17)
     monkeypatch.setattr(_moments, "STEP", 5)
     with threads(2):
-        two = gene_moments(as_rows(sp.csr_matrix(x[order])), label[order], 3, np.expm1)
+        two = gene_moments(as_rows(sp.csr_matrix(x[order])), label[order], 3, np.e)
     for a, b in zip(one, two):
         np.testing.assert_array_equal(a, b)
 

@@ -14,7 +14,9 @@ from cellsigil._core._jit import over_range
 Expects = Literal["finite", "nonnegative", "counts"]
 DAMAGED = " The file or the code that made it is damaged; write it anew from its source."
 LARGEST_EXACT = 2**24  # float32 holds every integer up to here
-PIECE = 1 << 20  # entries looked at in one go, so that what is made of them stays small
+PIECE = (
+    1 << 17
+)  # entries looked at in one go, so that they and what is made of them stay in the cache
 
 
 def pieces(values: np.ndarray) -> Iterator[np.ndarray]:

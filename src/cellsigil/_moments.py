@@ -10,6 +10,8 @@ import numpy as np
 from cellsigil._block import Block
 from cellsigil._core._moments_genes import (
     gene_most,
+    linear,
+    move_to_integers,
     narrow_sums,
     split_sums,
     sums_above,
@@ -18,8 +20,7 @@ from cellsigil._core._moments_genes import (
 from cellsigil._rows import Rows
 
 PIECE = 1024  # rows whose sums float64 holds exactly, before they go to integers
-STEP = 128  # rows that are transformed at a time: 2 MB of values, not 16
-Transform = Callable[[np.ndarray], np.ndarray]
+STEP = 128  # rows whose values are made at a time: 2 MB, not 16
 
 
 class Moments(NamedTuple):
@@ -41,37 +42,41 @@ def gene_moments(
     rows: Rows,
     label: np.ndarray | None = None,
     n_batches: int = 1,
-    transform: Transform | None = None,
+    log_base: float | None = None,
     limit: np.ndarray | None = None,
 ) -> Moments:
-    """Return the moments of ``min(transform(x), limit)`` per batch of cells.
+    """Return the moments of ``min(x, limit)`` per batch of cells.
 
     Values and their squares are added as whole multiples of a power of two, which no order can change, and
     the variance is taken from the sums at twice the precision of float64, so that E[x**2] - E[x]**2 does not
     cancel. One pass (`_quick_moments`) if that leaves every variance 36 bits; else the squares' own rounding
     errors are added up too, and each gene of a batch gets a unit of its own.
 
-    ``label`` is each cell's batch, -1 for none; ``transform`` works on arrays, rises, and keeps 0;
-    ``limit`` is batches x genes.
+    ``label`` is each cell's batch, -1 for none; x is the value, or ``log_base**value - 1``; ``limit`` is
+    batches x genes.
     """
     n = rows.shape[0]
+    factor = 0.0 if log_base is None else float(np.log(log_base))
     label = np.zeros(n, np.int64) if label is None else label
     size = np.bincount(label[label >= 0], minlength=n_batches)[:, None]
     bits = min(43, 62 - int(np.ceil(np.log2(max(n, 1)))))
     if limit is None:
-        moments = _quick_moments(rows, label, size, transform, bits)
+        moments = _quick_moments(rows, label, size, factor, bits)
         if moments is not None:
             return moments
-    scale = _scale(rows, label, n_batches, transform)
+    scale = _scale(rows, label, n_batches, factor)
     unit = 2.0**-bits
 
     def add(piece: Block, batch: np.ndarray, sums: np.ndarray) -> None:
-        x = _values(piece, transform)
-        if limit is not None:
-            x = np.minimum(x, limit[np.repeat(batch, np.diff(piece.indptr)), piece.indices])
-        split_sums(x, *piece[1:3], batch, scale, unit, sums, 0, piece.n_rows)
+        for start in range(0, piece.n_rows, STEP):
+            some = piece.rows(start, min(start + STEP, piece.n_rows))
+            own = batch[start:][: some.n_rows]
+            x = _linear(some.data, factor)
+            if limit is not None:
+                x = np.minimum(x, limit[np.repeat(own, np.diff(some.indptr)), some.indices])
+            split_sums(x, *some[1:3], own, scale, unit, sums, 0, some.n_rows)
 
-    total = _total(rows, label, n_batches, add, (1 / unit, 1 / unit**2) * 2)
+    total = _total(rows, label, n_batches, add, np.array([1 / unit, 1 / unit**2] * 2))
     sums, squares = _from_units(total[..., :2], bits), _from_units(total[..., 2:], bits)
     mean, away = _about_mean(sums, squares, size)
     # what rounding of the squares may have made is no variance: a constant gene has none
@@ -80,16 +85,16 @@ def gene_moments(
 
 
 def _quick_moments(
-    rows: Rows, label: np.ndarray, size: np.ndarray, transform: Transform | None, bits: int
+    rows: Rows, label: np.ndarray, size: np.ndarray, factor: float, bits: int
 ) -> Moments | None:
     """Return the moments, or None where sums of squares that are each rounded to float64 do not give them.
 
     As values within 2**-(bits - 26) of the largest are whole multiples of what the sums can hold, none is
     rounded. A square is, by 2**-53 of itself: a variance above 2**-17 of the mean square keeps 36 bits.
     """
-    low, high = rows.extent[:2]
-    if transform is not None:
-        low, high = transform(np.array([low, high]))
+    if not 0 < rows.extent.least <= rows.extent.most:
+        return None
+    low, high = _linear(np.array(rows.extent[:2]), factor)
     exponent = float(np.frexp(high)[1])
     if not 2.0 ** (exponent + 26 - bits) <= low <= high < 2.0**400 or high < 2.0**-400:
         return None
@@ -97,8 +102,7 @@ def _quick_moments(
     coarse, coarse_square = 1.5 * 2.0**52 * unit
 
     def add(piece: Block, batch: np.ndarray, sums: np.ndarray) -> None:
-        x = _values(piece, transform)
-        narrow_sums(x, *piece[1:3], batch, coarse, coarse_square, sums, 0, piece.n_rows)
+        narrow_sums(*piece[:3], batch, factor, coarse, coarse_square, sums, 0, piece.n_rows)
 
     per_unit = np.stack([1 / unit, 2.0**bits / unit], axis=1).ravel()
     total = _total(rows, label, size.size, add, per_unit)
@@ -110,8 +114,13 @@ def _quick_moments(
     return Moments(size, mean * scale, away / np.maximum(size - 1, 1) * scale * scale)
 
 
-def _values(piece: Block, transform: Transform | None) -> np.ndarray:
-    return piece.data.astype(np.float64) if transform is None else transform(piece.data)
+def _linear(values: np.ndarray, factor: float) -> np.ndarray:
+    """Return values, float64, or expm1(value * factor) with a factor above 0."""
+    if factor == 0.0:
+        return values.astype(np.float64)
+    out = np.empty(values.size)
+    linear(values, factor, out, 0, values.size)
+    return out
 
 
 def _total(
@@ -119,7 +128,7 @@ def _total(
     label: np.ndarray,
     n_batches: int,
     add: Callable[[Block, np.ndarray, np.ndarray], None],
-    per_unit: object,
+    per_unit: np.ndarray,
 ) -> np.ndarray:
     """Return the sums that ``add`` makes of all rows, batches x genes x 4, as int64 multiples of units."""
 
@@ -127,14 +136,11 @@ def _total(
         total = np.zeros((n_batches, rows.shape[1], 4), np.int64)
         sums = np.zeros(total.shape)
         for start in range(0, block.n_rows, PIECE):
-            stop = min(start + PIECE, block.n_rows)
-            for begin in range(start, stop, STEP):
-                piece = block.rows(begin, min(begin + STEP, stop))
-                add(piece, label[first + begin :][: piece.n_rows], sums)
-            batches = label[first + start : first + stop]
-            for b in np.unique(batches[batches >= 0]):
-                total[b] += (sums[b] * per_unit).astype(np.int64)
-                sums[b] = 0.0
+            piece = block.rows(start, min(start + PIECE, block.n_rows))
+            batches = label[first + start :][: piece.n_rows]
+            add(piece, batches, sums)
+            for b in np.flatnonzero(np.bincount(batches + 1)[1:]):
+                move_to_integers(sums, per_unit, total, b, b + 1)
         return total
 
     total = rows.reduce(part, np.add)
@@ -181,9 +187,7 @@ def squares_below(
     return away + np.where(n_above > 0, n_above * (limit - moments.mean) ** 2, 0.0)
 
 
-def _scale(
-    rows: Rows, label: np.ndarray, n_batches: int, transform: Transform | None
-) -> np.ndarray:
+def _scale(rows: Rows, label: np.ndarray, n_batches: int, factor: float) -> np.ndarray:
     """Return the power of two for each gene of a batch that brings its values into -1..1."""
 
     def largest(block: Block, first: int) -> np.ndarray:
@@ -193,7 +197,7 @@ def _scale(
 
     most = rows.reduce(largest, np.maximum)
     most = np.zeros((n_batches, rows.shape[1])) if most is None else most
-    exponent = np.frexp(most if transform is None else transform(most))[1]
+    exponent = np.frexp(_linear(most.ravel(), factor).reshape(most.shape))[1]
     return np.ldexp(1.0, np.clip(-exponent, -1000, 1000))
 
 

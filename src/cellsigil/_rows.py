@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import scipy.sparse as sp
 
-from cellsigil._block import Block, Expects, checked, stack, to_block
+from cellsigil._block import Block, Expects, checked, pieces, stack, to_block
 from cellsigil._core import _columns
 from cellsigil._core._jit import in_threads, threads
 from cellsigil._genes import GeneBlock, gene_blocks
@@ -112,11 +112,10 @@ class Rows:
         def of_block(block: Block, _: int) -> Extent:
             head = block.data[:100_000]
             fraction = bool((head != np.floor(head)).any())
-            return (
-                Extent(float(block.data.min()), float(block.data.max()), fraction)
-                if head.size
-                else NOTHING
-            )
+            least, most = np.inf, -np.inf
+            for piece in pieces(block.data):  # the second look finds it in the cache
+                least, most = min(least, float(piece.min())), max(most, float(piece.max()))
+            return Extent(least, most, fraction)
 
         def join(a: Extent, b: Extent) -> Extent:
             return Extent(min(a.least, b.least), max(a.most, b.most), a.fraction or b.fraction)
@@ -129,22 +128,22 @@ class Rows:
             return self._source
         return stack(self.map(lambda block, _: block), self.shape[1], self._stored())
 
-    def map_to_matrix(self, function: Callable[[Block, int], np.ndarray]) -> Any:
-        """Return the matrix with the same sparsity whose float32 data are ``function(block, first_row)``.
+    def map_to_matrix(self, function: Callable[[Block, int, np.ndarray], None]) -> Any:
+        """Return the matrix with the same sparsity whose float32 data ``function(block, first_row, data)`` writes.
 
         A dask array stays lazy; everything else becomes a csr_matrix that owns its arrays.
         """
         if self.is_dask:
             return self._map_dask(function)
         if not self.in_memory:
-            done = self.map(lambda block, first: block._replace(data=function(block, first)))
+            done = self.map(lambda block, first: _with_data(block, first, function))
             return stack(done, self.shape[1], self._stored()).to_scipy()
         block = self._source
         data, indices = np.empty(block.data.size, np.float32), np.empty_like(block.indices)
 
         def fill(span: tuple[int, int]) -> None:  # in the worker, which owns these entries
             entries = slice(*block.indptr[list(span)])
-            data[entries] = function(block.rows(*span), span[0])
+            function(block.rows(*span), span[0], data[entries])
             indices[entries] = block.indices[entries]
 
         for _ in in_threads(fill, self.grid()):
@@ -208,11 +207,11 @@ class Rows:
         chunks = self._source.to_delayed().ravel()
         return [task(chunk, span[0], about) for chunk, span in zip(chunks, self.grid())]
 
-    def _map_dask(self, function: Callable[[Block, int], np.ndarray]) -> Any:
+    def _map_dask(self, function: Callable[[Block, int, np.ndarray], None]) -> Any:
         import dask.array as da
 
         def work(block: Block, first: int) -> sp.csr_matrix:
-            return block._replace(data=function(block, first).astype(np.float32)).to_scipy()
+            return _with_data(block, first, function).to_scipy()
 
         meta = sp.csr_matrix((0, 0), dtype=np.float32)
         pieces = [
@@ -220,6 +219,14 @@ class Rows:
             for piece, (start, stop) in zip(self._delayed(work), self.grid())
         ]
         return da.concatenate(pieces, axis=0)
+
+
+def _with_data(
+    block: Block, first: int, function: Callable[[Block, int, np.ndarray], None]
+) -> Block:
+    data = np.empty(block.data.size, np.float32)
+    function(block, first, data)
+    return block._replace(data=data)
 
 
 def _work_on_chunk(chunk: Any, first: int, about: tuple) -> Any:

@@ -195,6 +195,17 @@ def test_log_of_another_base(raw):
     np.testing.assert_array_equal(other.var["highly_variable"], adata.var["highly_variable"])
 
 
+@pytest.mark.parametrize("base", [1, 0.5, -2, np.nan, np.inf, 1e7, "e"])
+def test_what_is_no_base_of_logarithms_is_refused(raw, base):
+    adata = ready(raw, "seurat")
+    adata.uns["log1p"] = {"base": base}
+    before = adata.var.copy()
+    with pytest.raises(ValueError, match=r"uns\['log1p'\]\['base'\] is .*a number above 1"):
+        pp.hvg(adata)
+    pd.testing.assert_frame_equal(adata.var, before)
+    pp.hvg(adata, flavor="cell_ranger")  # looks at logarithms as they are
+
+
 @pytest.mark.parametrize("flavor", FLAVORS)
 def test_more_genes_asked_for_than_there_are(raw, flavor):
     adata = ready(raw, flavor)

@@ -6,9 +6,17 @@ any order and over any row blocks; and gene means decide sorts.
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 
-from cellsigil._core._jit import kernel
+from cellsigil._core._jit import inner, kernel
+
+LOG2_E = 1.0 / math.log(2.0)
+LN_2 = float.fromhex("0x1.62e42feep-1")  # its first 32 bits, so that whole multiples are exact
+LN_2_REST = 1.9082149292705877e-10
+TO_WHOLE = 1.5 * 2.0**52  # added and taken away: rounds to a whole number
+C2, C3, C4, C5, C6, C7, C8, C9, C10, C11, C12, C13 = (1.0 / math.factorial(n) for n in range(2, 14))
 
 
 @kernel
@@ -48,25 +56,73 @@ def sums_above(counts, indices, indptr, label, limit, sums, start, stop):
                     sums[label[i], j, 2] += x * x
 
 
-@kernel
-def narrow_sums(values, indices, indptr, label, coarse, coarse_square, sums, start, stop):
-    """Add x and x**2 to ``sums[b, j]`` as `split_sums` does, for values that span less than 2**17.
+@inner
+def expm1_into(x, factor, out):
+    """Write expm1(x * factor) in float64, within 1.2 units in the last place; for results below 2**1000.
 
-    Their rests are whole multiples of one unit as they are, and the square's rounding error is left out:
-    0.09 against 0.16 s at 39 M entries. ``coarse`` is 1.5 * 2**52 of the unit to which x is rounded.
+    2**n expm1(r) + (2**n - 1) with |r| < ln(2) / 2, by Taylor's series to the 13th power. It runs in SIMD
+    lanes and has the same bits on every processor: 1.0 ns, numpy's 1.6 where it has AVX-512, else 10 and more.
     """
+    for k in range(x.size):
+        v = np.float64(x[k]) * factor
+        n = (v * LOG2_E + TO_WHOLE) - TO_WHOLE
+        r = (v - n * LN_2) - n * LN_2_REST
+        r2 = r * r
+        r4 = r2 * r2
+        low = (C2 + r * C3) + r2 * (C4 + r * C5)
+        middle = (C6 + r * C7) + r2 * (C8 + r * C9)
+        high = (C10 + r * C11) + r2 * (C12 + r * C13)
+        power = np.int64((np.int64(n) + np.int64(1023)) << np.int64(52)).view(np.float64)
+        out[k] = power * (r + r2 * (low + r4 * (middle + r4 * high))) + (power - 1.0)
+
+
+@kernel
+def linear(values, factor, out, start, stop):
+    """Write expm1(x * factor) of a flat array."""
+    expm1_into(values[start:stop], factor, out[start:stop])
+
+
+@inner
+def add_narrow(x, columns, coarse, coarse_square, sums):
+    """Add x and x**2 to ``sums[j]``, each split in two: (x, rest of x, x**2, rest of x**2)."""
+    for k in range(x.size):
+        j, one = np.uint32(columns[k]), np.float64(x[k])
+        part = (one + coarse) - coarse
+        sums[j, 0] += part
+        sums[j, 1] += one - part
+        square = one * one
+        part = (square + coarse_square) - coarse_square
+        sums[j, 2] += part
+        sums[j, 3] += square - part
+
+
+@kernel
+def narrow_sums(values, indices, indptr, label, factor, coarse, coarse_square, sums, start, stop):
+    """Add x and x**2 to ``sums[b, j]`` as `split_sums` does, for x that span less than 2**17.
+
+    x is the value, or expm1(value * factor) with a factor above 0. The rests are whole multiples of one unit as
+    they are, and the square's rounding error is left out: 0.09 against 0.16 s at 39 M entries. ``coarse`` is
+    1.5 * 2**52 of the unit to which x is rounded.
+    """
+    row = np.empty(sums.shape[1])
     for i in range(start, stop):
         if label[i] >= 0:
-            batch = sums[label[i]]
-            for k in range(np.uint64(indptr[i]), np.uint64(indptr[i + 1])):
-                j, x = np.uint32(indices[k]), values[k]
-                part = (x + coarse) - coarse
-                batch[j, 0] += part
-                batch[j, 1] += x - part
-                square = x * x
-                part = (square + coarse_square) - coarse_square
-                batch[j, 2] += part
-                batch[j, 3] += square - part
+            x, columns = values[indptr[i] : indptr[i + 1]], indices[indptr[i] : indptr[i + 1]]
+            if factor > 0.0:
+                expm1_into(x, factor, row)
+                add_narrow(row[: x.size], columns, coarse, coarse_square, sums[label[i]])
+            else:
+                add_narrow(x, columns, coarse, coarse_square, sums[label[i]])
+
+
+@kernel
+def move_to_integers(sums, per_unit, total, start, stop):
+    """Add the whole numbers ``sums[b] * per_unit`` to ``total[b]`` and empty ``sums[b]``, of batches start..stop."""
+    for b in range(start, stop):
+        for j in range(sums.shape[1]):
+            for t in range(sums.shape[2]):
+                total[b, j, t] += np.int64(sums[b, j, t] * per_unit[t])
+                sums[b, j, t] = 0.0
 
 
 @kernel

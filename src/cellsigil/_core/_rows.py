@@ -140,9 +140,9 @@ def look_up_rows(data, indptr, table, factor, out, where, beyond, n_beyond, star
     n = 0
     for i in range(start, stop):
         row = table[i]
-        for k in range(indptr[i], indptr[i + 1]):
+        for k in range(np.uint64(indptr[i]), np.uint64(indptr[i + 1])):
             if data[k] < row.size:
-                out[k] = row[np.int64(data[k])]
+                out[k] = row[np.uint32(data[k])]
             else:
                 where[n] = k
                 beyond[n] = data[k] / factor[i]

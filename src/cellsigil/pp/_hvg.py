@@ -65,8 +65,8 @@ def hvg(
     KeyError
         There is no such layer or column of ``obs``.
     ValueError
-        The matrix holds counts where log-normalised values are needed or the other way round, or there
-        are fewer than two cells (in every batch).
+        The matrix holds counts where log-normalised values are needed or the other way round, there are
+        fewer than two cells (in every batch), or ``uns["log1p"]["base"]`` is no base of a logarithm.
 
     Sets
     ----
@@ -93,14 +93,16 @@ def hvg(
         raise ValueError(msg)
     read_tables(adata)
     label, n_batches = _batches(adata, batch_key)
-    names = adata.var_names.astype("str")
+    names = adata.var_names
     if flavor == "seurat_v3":
         counts = read_counts(adata, layer)
         table = by_variance(counts, label, n_batches, n_top_genes, span, names, batch_key)
     else:
-        base = adata.uns.get(_keys.LOG1P, {}).get("base")
+        log_base = _log_base(adata) if flavor == "seurat" else None
         rows = read_log(adata, layer)
-        table = by_dispersion(rows, label, n_batches, n_top_genes, flavor, names, batch_key, base)
+        table = by_dispersion(
+            rows, label, n_batches, n_top_genes, flavor, names, batch_key, log_base
+        )
     adata.var = adata.var.drop(columns=list(COLUMNS), errors="ignore").assign(
         **{name: table[name].to_numpy() for name in table}
     )
@@ -140,6 +142,20 @@ def _batches(adata: AnnData, batch_key: str | None) -> tuple[np.ndarray, int]:
         raise ValueError(msg)
     number = np.where(size > 1, np.cumsum(size > 1) - 1, -1)
     return np.where(codes < 0, -1, number[codes]).astype(np.int64), int((size > 1).sum())
+
+
+def _log_base(adata: AnnData) -> float:
+    """Return the base of X's logarithms, as scanpy notes it."""
+    base = adata.uns.get(_keys.LOG1P, {}).get("base")
+    if base is None:
+        return np.e
+    if not (isinstance(base, (int, float, np.number)) and 1 < base < 1e6):
+        msg = (
+            f"uns['log1p']['base'] is {base!r}: the base of a logarithm is a number above 1, or None for the "
+            f"natural one. Was it meant for another matrix? Correct it, or del adata.uns['log1p']."
+        )
+        raise ValueError(msg)
+    return float(base)
 
 
 def _warn(msg: str) -> None:

@@ -16,38 +16,29 @@ SPANS = (0.3, 0.5, 0.75, 1.0)
 
 def by_dispersion(
     rows: Rows, label: np.ndarray, n_batches: int, n_top: int, flavor: str, names: pd.Index,
-    batch_key: str | None, base: float | None,
+    batch_key: str | None, log_base: float | None,
 ) -> pd.DataFrame:  # fmt: skip
-    """Rank by variance / mean, normalised within bins of the mean."""
-
-    def linear(x: np.ndarray) -> np.ndarray:
-        x = x.astype(np.float64)
-        if base is not None:
-            x *= np.log(base)
-        return np.expm1(x, out=x)
-
-    transform = linear if flavor == "seurat" else None
-    moments = gene_moments(rows, label, n_batches, transform)
+    """Rank by variance / mean, normalised within bins of the mean; of linear values, given a ``log_base``."""
+    moments = gene_moments(rows, label, n_batches, log_base)
     tables = []
     for b in range(n_batches):
         seen = moments.mean[b] > 0 if batch_key else np.ones(rows.shape[1], bool)
         table = _dispersions(moments.mean[b, seen], moments.var[b, seen], flavor)
         table["highly_variable"] = _at_least_nth(table["dispersions_norm"].to_numpy(), n_top)
+        if batch_key is None:
+            return table.astype({"dispersions_norm": np.float32})
         # With batches, a gene that a batch lacks counts there as 0, as in scanpy.
         full = pd.DataFrame(0.0, index=range(rows.shape[1]), columns=table.columns)
         full.loc[np.flatnonzero(seen)] = table.astype(np.float64).to_numpy()
         tables.append(full)
-    if batch_key is None:
-        out = tables[0].astype({"highly_variable": bool})
-    else:
-        stacked = pd.concat(tables).groupby(level=0)
-        out = stacked.mean()
-        votes = stacked["highly_variable"].sum().astype(np.int64)
-        norm = out["dispersions_norm"].fillna(-np.inf).to_numpy()
-        order = np.lexsort((_by_name(names), -norm, -votes))
-        out["highly_variable"] = _first(order, n_top, order.size)
-        out["highly_variable_nbatches"] = votes
-        out["highly_variable_intersection"] = votes == n_batches
+    stacked = pd.concat(tables).groupby(level=0)
+    out = stacked.mean()
+    votes = stacked["highly_variable"].sum().astype(np.int64)
+    norm = out["dispersions_norm"].fillna(-np.inf).to_numpy()
+    order = np.lexsort((_by_name(names), -norm, -votes))
+    out["highly_variable"] = _first(order, n_top, order.size)
+    out["highly_variable_nbatches"] = votes
+    out["highly_variable_intersection"] = votes == n_batches
     return out.astype({"dispersions_norm": np.float32})
 
 
@@ -109,7 +100,7 @@ def _ranked(norm: np.ndarray, names: pd.Index, n: int) -> np.ndarray:
 
 
 def _by_name(names: pd.Index) -> np.ndarray:
-    return pd.factorize(names, sort=True)[0]
+    return pd.factorize(names.astype("str"), sort=True)[0]
 
 
 def _first(order: np.ndarray, n: int, n_genes: int) -> np.ndarray:
