@@ -58,21 +58,21 @@ def choose_entries(
     Every position is noted, and the next one over it where it was not chosen: which are cannot be
     guessed, and a wrong guess costs more.
     """
-    where = np.empty(place.size + 1, np.int64)
+    where = np.empty(place.size + 1, np.uint64)
     for i in range(start, stop):
         found = np.uint32(0)
         for k in range(np.uint64(indptr[i]), np.uint64(indptr[i + 1])):
             where[found] = k
             found += np.uint32(is_chosen[np.uint32(indices[k])])
-        head, tail = first[i], first[i] + found
+        head, tail = np.uint64(first[i]), np.uint64(first[i] + found)
         first[i + 1] = tail
         for t in range(found):
             p = place[np.uint32(indices[where[t]])]
             if p < n_rare:
                 at = head
-                head += 1
+                head += np.uint64(1)
             else:
-                tail -= 1
+                tail -= np.uint64(1)
                 at = tail
             columns[at] = p
             values[at] = data[where[t]]
@@ -97,8 +97,8 @@ def fill_common(columns, values, first, common, n_rare, dense, start, stop):
     """Write the common columns' entries as dense rows."""
     for i in range(start, stop):
         dense[i, :] = 0.0
-        for k in range(common[i], first[i + 1]):
-            dense[i, columns[k] - n_rare] = values[k]
+        for k in range(np.uint64(common[i]), np.uint64(first[i + 1])):
+            dense[i, np.uint32(columns[k] - n_rare)] = values[k]
 
 
 @kernel
@@ -106,13 +106,13 @@ def list_by_column(columns, first, common, before, entries, rows):
     """Write which entries rare column a has, and in which rows: ``before[a]`` to ``before[a + 1]``."""
     before[:] = 0
     for i in range(common.size):
-        for k in range(first[i], common[i]):
+        for k in range(np.uint64(first[i]), np.uint64(common[i])):
             before[np.uint32(columns[k] + 1)] += 1
     for a in range(before.size - 1):
         before[a + 1] += before[a]
     free = before.copy()
     for i in range(common.size):
-        for k in range(first[i], common[i]):
+        for k in range(np.uint64(first[i]), np.uint64(common[i])):
             a = np.uint32(columns[k])
             at = np.uint64(free[a])
             entries[at], rows[at] = k, i
