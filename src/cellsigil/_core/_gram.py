@@ -183,6 +183,15 @@ def _add_common(dense: np.ndarray, products: np.ndarray) -> None:
 
 
 @kernel
+def to_covariance(products, mean, n, start, stop):
+    """Make the upper triangle of the sums of x x^T over n rows that of the covariance, rows start..stop."""
+    for j in range(start, stop):
+        own, scaled = products[j], n * mean[j]
+        for k in range(j, own.size):
+            own[k] = (own[k] - scaled * mean[k]) / (n - 1)
+
+
+@kernel
 def project_entries(columns, values, first, loadings, offset, out, start, stop):
     """Write x @ loadings - offset for each row x, summed in float64."""
     score = np.empty(offset.size, np.float64)

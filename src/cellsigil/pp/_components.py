@@ -17,8 +17,9 @@ from cellsigil._core._gram import (
     columns_at,
     order_by_frequency,
     spans,
+    to_covariance,
 )  # fmt: skip
-from cellsigil._core._jit import in_threads
+from cellsigil._core._jit import in_threads, over_range
 from cellsigil._core._krylov import MOST_PRODUCTS, largest, largest_by_products
 from cellsigil._rows import Rows
 
@@ -61,10 +62,8 @@ def by_genes(rows: Rows, genes: np.ndarray, n_comps: int) -> Decomposed:
     mean = gram.sums / rows.shape[0]
     # E[xx'] - mean mean' cancels (mean / sd)**2 * 2**-52 of a gene's variance: 1e-12 at the worst on a
     # log scale, where no mean is above 10 and variable genes' sd is above .1.
-    covariance = gram.products
-    for j in range(genes.size):  # in place: 32 MB for 2,000 genes
-        covariance[j, j:] -= rows.shape[0] * mean[j] * mean[j:]
-        covariance[j, j:] /= rows.shape[0] - 1
+    covariance = gram.products  # in place: 32 MB for 2,000 genes
+    over_range(to_covariance, genes.size, covariance, mean, rows.shape[0])
     total = _total(covariance, genes.size)
     values, vectors = largest(covariance, n_comps)
     return Decomposed(gram.chosen, gram.n_rare, mean, values, vectors, total, gram.kept)
