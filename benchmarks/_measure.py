@@ -27,6 +27,7 @@ MOST_ROUNDS = 9  # where a round of all tools takes less than `QUICK`: on a shar
 QUICK = 10.0  # CPU seconds
 LARGE = 50_000  # cells from which memory takes longer to touch than the tools to run: no more than `ROUNDS`
 FLOOR = "floor"  # the contender that does only what none can leave out
+CONTRACT = "floor, our contract"  # and what DESIGN.md asks of every step besides
 PATIENCE = 150.0  # CPU seconds: a rival that took more in all is not run another round
 WARM_CELLS = 1000
 RESULTS = CACHE / "results"

@@ -11,7 +11,7 @@ import anndata as ad
 import crest
 import numpy as np
 import scanpy as sc
-from _floors import floor_of, linear_squares, squares
+from _floors import checked_linear_squares, checked_squares, floors_of, linear_squares, squares
 from _inputs import as_crest, cases, normalised
 from _measure import WARM_CELLS, Tool, bytes_limit, entry_bytes, race
 
@@ -19,9 +19,13 @@ from cellsigil import pp
 
 TOP = 2000
 FLOORS = {
-    "seurat": floor_of(linear_squares, "expm1 of x and its square added up for genes in one read"),
-    "cell_ranger": floor_of(squares, "x and x² of genes added up in one read"),
-    "seurat_v3": floor_of(squares, "x and x² of genes added up in one read"),
+    "seurat": floors_of(
+        linear_squares,
+        checked_linear_squares,
+        "expm1 of x and its square added up for genes in one read",
+    ),
+    "cell_ranger": floors_of(squares, checked_squares, "x and x² of genes added up in one read"),
+    "seurat_v3": floors_of(squares, checked_squares, "x and x² of genes added up in one read"),
 }
 
 
@@ -58,7 +62,7 @@ def main(folder: str = "../shared/data", *sizes: str) -> None:
                          ready=lambda a, k=layer: lean(a, k), check=same_genes),
                     Tool("crest", lambda a, f=flavor: crest.pp.highly_variable_genes(a, n_top_genes=TOP, flavor=f),
                          ready=as_crest),
-                    FLOORS[flavor],
+                    *FLOORS[flavor],
                 ],
                 data=kind, bars={"scanpy": 3},
                 limit=bytes_limit(2 * entry_bytes(adata.X), "two reads: means, then squares about them"),

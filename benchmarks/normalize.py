@@ -13,7 +13,7 @@ import sys
 import crest
 import numpy as np
 import scanpy as sc
-from _floors import floor_of, log_squares
+from _floors import checked_log_squares, floors_of, log_squares
 from _inputs import as_crest, cases, read
 from _measure import Tool, bytes_limit, entry_bytes, race
 
@@ -66,7 +66,10 @@ def main(folder: str = "../shared/data", *sizes: str) -> None:
                 Tool("scanpy", scanpys, ready=without_layer, check=same_genes),
                 Tool("scanpy, counts kept", scanpys_kept, ready=without_layer),
                 Tool("crest", crests, ready=lambda a: as_crest(a, log=False)),
-                floor_of(log_squares, "log1p of every scaled count from a cell's table, x and x² of genes on the way"),
+                *floors_of(
+                    log_squares, checked_log_squares,
+                    "log1p of every scaled count from a cell's table, x and x² of genes on the way",
+                ),
             ],
             data=kind, bars={"scanpy": 2, "scanpy, counts kept": 2},
             limit=bytes_limit(3 * entry_bytes(adata.X), "read counts, write X, read X"),

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from _measure import FLOOR, RESULTS
+from _measure import CONTRACT, FLOOR, RESULTS
 
 HERE = Path(__file__).parent
 ORDER = (
@@ -42,12 +42,20 @@ def ratio(race: dict[str, Any], tool: str, key: str) -> float:
     return float(np.median([b[key] / a[key] for b, a in zip(race["spent"][tool], ours)]))
 
 
-def at_most(race: dict[str, Any], rival: str) -> float:
-    """Return what the ratio would be if ours took no more than the row's floor; infinite without one."""
-    if FLOOR not in race["spent"]:
+def at_most(race: dict[str, Any], rival: str, floor: str) -> float:
+    """Return what the ratio would be if ours took no more than a floor; infinite without one."""
+    if floor not in race["spent"]:
         return np.inf
-    pairs = zip(race["spent"][rival], race["spent"][FLOOR])
+    pairs = zip(race["spent"][rival], race["spent"][floor])
     return float(np.median([b["cpu"] / a["cpu"] for b, a in pairs]))
+
+
+def verdict_on(cpu: float, bar: float, most: float, under_contract: float) -> str:
+    if cpu >= bar:
+        return "met"
+    if most < bar:
+        return "**missed**, out of reach"
+    return "**missed**, out of reach under our contract" if under_contract < bar else "**missed**"
 
 
 ALONE = "50 signatures per cluster"  # no rival: its bar is the wall seconds in ``limit``
@@ -55,30 +63,29 @@ ALONE = "50 signatures per cluster"  # no rival: its bar is the wall seconds in 
 
 def bars_table(races: list[dict[str, Any]]) -> list[str]:
     lines = [
-        "| step | data | cells | rival | bar | CPU ratio | at most | wall ratio | |",
-        "|---|---|---|---|---|---|---|---|---|",
+        "| step | data | cells | rival | bar | CPU ratio | at most | under our contract | wall ratio | |",
+        "|---|---|---|---|---|---|---|---|---|---|",
     ]
     for race in races:
         for rival, bar in race["bars"].items():
             if rival not in race["spent"]:
                 lines.append(
-                    f"| {race['row']} | {race['data']} | {race['cells']:,} | {rival} | {bar:g}x | did not end | | | |"
+                    f"| {race['row']} | {race['data']} | {race['cells']:,} | {rival} | {bar:g}x | did not end | | | | |"
                 )
                 continue
             cpu, wall = ratio(race, rival, "cpu"), ratio(race, rival, "wall")
-            most = at_most(race, rival)
-            out_of_reach = ", out of reach" if most < bar else ""
-            verdict = "met" if cpu >= bar else f"**missed**{out_of_reach}"
+            limits = [at_most(race, rival, floor) for floor in (FLOOR, CONTRACT)]
+            said = " | ".join("" if limit == np.inf else f"{limit:.1f}x" for limit in limits)
             lines.append(
                 f"| {race['row']} | {race['data']} | {race['cells']:,} | {rival} | {bar:g}x "
-                f"| {cpu:.2f}x | {'' if most == np.inf else f'{most:.1f}x'} | {wall:.2f}x | {verdict} |"
+                f"| {cpu:.2f}x | {said} | {wall:.2f}x | {verdict_on(cpu, bar, *limits)} |"
             )
         if race["row"].startswith(ALONE):
             wall = median(race["spent"]["cellsigil"], "wall")
             verdict = "met" if wall <= race["limit"] else "**missed**"
             lines.append(
                 f"| {race['row']} | {race['data']} | {race['cells']:,} | none | {race['limit']:g} s "
-                f"| | | {wall:.2f} s | {verdict} |"
+                f"| | | | {wall:.2f} s | {verdict} |"
             )
     return lines
 
@@ -316,7 +323,10 @@ def main() -> None:
         "## Bars",
         "",
         "At most: the ratio of a program that does nothing but the row's floor (what none can leave out, without "
-        "checks and on one thread: see the row). A bar above it is out of reach on this machine.",
+        "checks and on one thread: see the row). A bar above it is out of reach on this machine. Under our contract: "
+        "that of a program that also does, in the same pass and on one thread, what DESIGN.md asks of every step: "
+        "checks each value and index, adds up exactly, so that no order of the cells changes a bit, and makes arrays "
+        "of its own.",
         "",
         *bars_table(races),
         "",
