@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 from cellsigil import _moments
+from cellsigil._core._expm1 import to_linear
 from cellsigil._core._jit import threads
-from cellsigil._core._moments_genes import linear
 from cellsigil._matrix import as_rows
 from cellsigil._moments import count_sums, gene_moments, moments_of_sums, squares_below
 
@@ -73,7 +73,7 @@ def linear_of(x: np.ndarray, base: float | None) -> np.ndarray:
     if base is None:
         return x.astype(np.float64)
     out = np.empty(x.size)
-    linear(x.ravel(), np.log(base), out, 0, x.size)
+    to_linear(x.ravel(), np.log(base), out, 0, x.size)
     return out.reshape(x.shape)
 
 
@@ -83,7 +83,7 @@ def test_expm1_is_right_to_two_units_in_the_last_place(dtype, factor):
     x = np.concatenate([[0.0], np.logspace(-30, np.log10(600 / factor), 100_000)]).astype(dtype)
     x = np.concatenate([x, -x[x < 40]])
     out = np.empty(x.size)
-    linear(x, factor, out, 0, x.size)
+    to_linear(x, factor, out, 0, x.size)
     # rounding of x * factor itself moves the result by up to as many units as x * factor is
     expected = np.expm1((x.astype(np.float64) * factor).astype(np.longdouble))
     assert out[0] == 0

@@ -8,9 +8,9 @@ from typing import NamedTuple
 import numpy as np
 
 from cellsigil._block import Block
+from cellsigil._core._expm1 import to_linear
 from cellsigil._core._moments_genes import (
     gene_most,
-    linear,
     move_to_integers,
     narrow_sums,
     split_sums,
@@ -119,7 +119,7 @@ def _linear(values: np.ndarray, factor: float) -> np.ndarray:
     if factor == 0.0:
         return values.astype(np.float64)
     out = np.empty(values.size)
-    linear(values, factor, out, 0, values.size)
+    to_linear(values, factor, out, 0, values.size)
     return out
 
 

@@ -21,7 +21,7 @@ def class_sums(edges, values, most, sums, scale, start, stop):
         unit = scale[j]
         for c in range(n_classes):
             total = np.int64(0)
-            for k in range(edges[j, c], edges[j, c + 1]):
+            for k in range(np.uint64(edges[j, c]), np.uint64(edges[j, c + 1])):
                 total += np.int64(np.rint(values[k] * unit))
             sums[j, c] = total
 
@@ -37,13 +37,13 @@ def class_squares(edges, values, size, mean, squares, start, stop):
         most = 0.0
         for c in range(n_classes):
             m = mean[j, c]
-            for k in range(edges[j, c], edges[j, c + 1]):
+            for k in range(np.uint64(edges[j, c]), np.uint64(edges[j, c + 1])):
                 most = max(most, abs(values[k] - m))
         scale = scale_for(most * most, edges[j, n_classes] - edges[j, 0])
         for c in range(n_classes):
             m = mean[j, c]
             total = np.int64(0)
-            for k in range(edges[j, c], edges[j, c + 1]):
+            for k in range(np.uint64(edges[j, c]), np.uint64(edges[j, c + 1])):
                 away = values[k] - m
                 total += np.int64(np.rint(away * away * scale))
             zeros = size[c] - (edges[j, c + 1] - edges[j, c])
