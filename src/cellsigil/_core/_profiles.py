@@ -13,8 +13,8 @@ SMALL = 64  # counts below this share a cell's logarithms: 98 % of UMI counts ar
 @inner
 def log_of(value, factor, logs):
     """Return log1p(value * factor), from ``logs`` where this cell had the same small count before."""
-    v = int(value)
-    if v != value or v >= SMALL:
+    v = np.uint32(value) if value < SMALL else np.uint32(0)
+    if v != value:
         return np.log1p(value * factor)
     if np.isnan(logs[v]):
         logs[v] = np.log1p(value * factor)
@@ -36,8 +36,9 @@ def sum_scaled(
         if g < 0:
             continue
         logs[:] = np.nan
-        for k in range(seek(indices, indptr[i], indptr[i + 1], start), indptr[i + 1]):
-            j = indices[k]
+        first = seek(indices, indptr[i], indptr[i + 1], start)
+        for k in range(np.uint64(first), np.uint64(indptr[i + 1])):
+            j = np.uint32(indices[k])
             if j >= stop:
                 break
             y = log_of(data[k], scale[i], logs)
@@ -59,8 +60,9 @@ def sum_deviations(data, indices, indptr, scale, group, mean, mean_log, squared,
         if g < 0:
             continue
         logs[:] = np.nan
-        for k in range(seek(indices, indptr[i], indptr[i + 1], start), indptr[i + 1]):
-            j = indices[k]
+        first = seek(indices, indptr[i], indptr[i + 1], start)
+        for k in range(np.uint64(first), np.uint64(indptr[i + 1])):
+            j = np.uint32(indices[k])
             if j >= stop:
                 break
             squared[g, j] += (data[k] * scale[i] - mean[g, j]) ** 2

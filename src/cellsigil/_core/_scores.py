@@ -23,10 +23,10 @@ def find(key, table):
 
     The product of 31 and 32 bits fits int64, so that plain Python agrees.
     """
-    wide = np.int64(key)
-    slot = ((((wide ^ (wide >> 32)) & 0x7FFFFFFF) * SPREAD) >> 20) & (table.size - 1)
+    wide, last = np.int64(key), np.uint32(table.size - 1)
+    slot = np.uint32(((((wide ^ (wide >> 32)) & 0x7FFFFFFF) * SPREAD) >> 20) & (table.size - 1))
     while table[slot] != 0 and table[slot] != key:
-        slot = (slot + 1) & (table.size - 1)
+        slot = (slot + np.uint32(1)) & last
     return slot
 
 
@@ -75,7 +75,7 @@ def rank_rows(keys, indices, indptr, wanted, columns, starts, low, high, positiv
     slots = np.empty((2, longest), np.int32)
     for i in range(start, stop):
         n = 0
-        for k in range(indptr[i], indptr[i + 1]):
+        for k in range(np.uint64(indptr[i]), np.uint64(indptr[i + 1])):
             slot = find(keys[k], table)
             if table[slot] == 0:
                 table[slot] = keys[k]
@@ -84,14 +84,14 @@ def rank_rows(keys, indices, indptr, wanted, columns, starts, low, high, positiv
             count[slot] += 1
         positive[i] = rank_values(table, count, used, n, False, 0, rank, sorted_keys, slots)
         rank_values(table, count, used, n, True, positive[i], rank, sorted_keys, slots)
-        free = starts[i]
-        for k in range(indptr[i], indptr[i + 1]):
-            if wanted[indices[k]]:
+        free = np.uint64(starts[i])
+        for k in range(np.uint64(indptr[i]), np.uint64(indptr[i + 1])):
+            if wanted[np.uint32(indices[k])]:
                 slot = find(keys[k], table)
                 columns[free] = indices[k]
                 low[free] = rank[slot]
                 high[free] = rank[slot] + count[slot] - 1
-                free += 1
+                free += np.uint64(1)
         starts[i + 1] = free
         for t in range(n):
             table[used[t]] = 0
@@ -130,8 +130,8 @@ def project_rows(data, indices, indptr, wanted, w_data, w_indices, w_indptr, out
 def project_dense(data, indices, indptr, weights, out, start, stop):
     """Do what `project_rows` does, to the same bits, with a dense matrix of weights."""
     for i in range(start, stop):
-        for k in range(indptr[i], indptr[i + 1]):
-            of_column = weights[indices[k]]
+        for k in range(np.uint64(indptr[i]), np.uint64(indptr[i + 1])):
+            of_column = weights[np.uint32(indices[k])]
             x = np.float64(data[k])
             for s in range(of_column.size):
                 out[i, s] += x * of_column[s]
