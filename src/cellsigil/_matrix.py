@@ -34,7 +34,7 @@ def read_matrix(adata: Any, layer: str | None = None, *, expects: Expects = "fin
         A value is not what ``expects`` says, or the sparse structure is broken.
     """
     matrix, name = _find(adata, layer)
-    return as_rows(matrix, name=name, expects=expects, names=_names(adata))
+    return as_rows(matrix, name=name, expects=expects, names=(adata.obs_names, adata.var_names))
 
 
 def _find(adata: Any, layer: str | None) -> tuple[Any, str]:
@@ -54,10 +54,6 @@ def _find(adata: Any, layer: str | None) -> tuple[Any, str]:
             raise KeyError(msg)
         matrix, name = adata.layers[layer], f"layers[{layer!r}]"
     return matrix, name
-
-
-def _names(adata: Any) -> tuple[np.ndarray, np.ndarray]:
-    return np.asarray(adata.obs_names), np.asarray(adata.var_names)
 
 
 def read_counts(adata: Any, layer: str | None = None) -> Rows:
