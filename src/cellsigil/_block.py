@@ -14,9 +14,7 @@ from cellsigil._core._jit import over_range
 Expects = Literal["finite", "nonnegative", "counts"]
 DAMAGED = " The file or the code that made it is damaged; write it anew from its source."
 LARGEST_EXACT = 2**24  # float32 holds every integer up to here
-PIECE = (
-    1 << 17
-)  # entries looked at in one go, so that they and what is made of them stay in the cache
+PIECE = 1 << 17  # entries looked at in one go: they and what is made of them stay in the cache
 
 
 def pieces(values: np.ndarray) -> Iterator[np.ndarray]:
