@@ -137,17 +137,17 @@ def test_the_same_bits_on_any_number_of_threads():
 
 
 def test_tail_goes_on_where_the_draws_end():
-    from cellsigil.tl._score_clusters import _against_random
+    from cellsigil.tl._score_clusters import _judged, _random_sets
 
     rng = np.random.default_rng(0)
     auc = rng.normal(0, 0.1, (1, 500))
     windows = np.tile(np.arange(100), (10, 1)) + np.arange(10)[:, None] * 40
     shares = np.full(10, 0.1)
     levels = np.linspace(0.0, 0.12, 25)
-    found = [
-        _against_random(auc.T, np.array([e]), windows, shares, np.random.default_rng(1))
-        for e in levels
-    ]
+    found = []
+    for e in levels:
+        drawn = _random_sets(auc.T, np.array([e]), windows, shares, np.random.default_rng(1))
+        found.append(_judged(np.array([e]), *drawn))
     p = np.array([f[0][0] for f in found])
     tail = np.array([f[2][0] for f in found])
     many = windows[np.arange(10), rng.integers(100, size=(200_000, 10))]

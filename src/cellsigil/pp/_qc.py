@@ -99,9 +99,9 @@ def qc(
         return a[0] + b[0], a[1] + b[1]
 
     cells, genes = counts.reduce(measure, combine) or measure(counts.whole(), 0)
-    total, n_genes, *shares = np.concatenate(cells).T
+    total, n_genes, *shares = np.ascontiguousarray(np.concatenate(cells).T)
     largest, of_sets = shares[: ns.size], shares[ns.size :]
-    n_cells, of_genes = genes.T
+    n_cells, of_genes = np.ascontiguousarray(genes.T)
 
     with np.errstate(invalid="ignore", divide="ignore"):  # the shares of an empty cell are NaN
         obs = {

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import zlib
+from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -118,23 +119,33 @@ def score_table(
     warn_pooled(stats, alone, stacklevel=3)
     levels = Levels.of(stats, auc)
     shape = len(stats.groups), len(indexed)
-    columns = {name: np.full(shape, np.nan) for name in ("effect", "z", "p")}
-    p_from, support = np.full(shape, "none", object), np.zeros(shape, np.int64)
+    effect, support = np.full(shape, np.nan), np.zeros(shape, np.int64)
+    beyond, cumulants = np.zeros(shape, np.int64), np.zeros((3, *shape))
 
-    def score(place: int) -> None:  # in a thread, which owns this column of the table
+    def prepared() -> Iterator[tuple[int, np.ndarray]]:
+        """Do in one thread, while others draw, what numpy does in many small steps: they would stop each other."""
+        for place, s in enumerate(indexed):
+            if s.n_found >= least:
+                effect[:, place] = effects(s, auc)
+                support[:, place] = (effects(s, stats.auc_sample) > 0.5).sum(axis=1)
+                yield place, matched_windows(levels, s)
+
+    def draw(
+        task: tuple[int, np.ndarray],
+    ) -> None:  # in a thread, which owns this column of the table
+        place, windows = task
         s = indexed[place]
-        effect = effects(s, auc)
         # The draws of a signature hang on its name alone: the same for all groups, whatever else is scored.
-        draw = np.random.default_rng([seed, zlib.crc32(s.name.encode())])
-        windows = matched_windows(levels, s)
-        p, z, tail = _against_random(levels.auc, effect - 0.5, windows, shares_of(s), draw)
-        for name, values in (("effect", effect), ("z", z), ("p", p)):
-            columns[name][:, place] = values
-        p_from[:, place] = np.where(np.isnan(p), "none", np.where(tail, "tail", "draws"))
-        support[:, place] = (effects(s, stats.auc_sample) > 0.5).sum(axis=1)
+        rng = np.random.default_rng([seed, zlib.crc32(s.name.encode())])
+        beyond[:, place], cumulants[:, :, place] = _random_sets(
+            levels.auc, effect[:, place] - 0.5, windows, shares_of(s), rng
+        )
 
-    for _ in in_threads(score, [i for i, s in enumerate(indexed) if s.n_found >= least]):
+    for _ in in_threads(draw, prepared()):
         pass
+    p, z, from_tail = _judged(effect - 0.5, beyond, cumulants)
+    columns = {"effect": effect, "z": z, "p": p}
+    p_from = np.where(np.isnan(p), "none", np.where(from_tail, "tail", "draws"))
     names, n_found = [s.name for s in indexed], [s.n_found for s in indexed]
     data: dict[str, Any] = {
         "group": pd.Index(stats.groups).repeat(len(indexed)).array,
@@ -202,27 +213,36 @@ def matched_windows(levels: Levels, s: IndexedSet) -> np.ndarray:
     return among_others + np.searchsorted(others_before, among_others, side="right")
 
 
-def _against_random(
+def _random_sets(
     auc: np.ndarray, effect: np.ndarray, windows: np.ndarray, shares: np.ndarray,
-    draw: np.random.Generator,
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:  # fmt: skip
-    """Return p, z and whether p is of the fitted tail, by group (the columns of auc).
+    rng: np.random.Generator,
+) -> tuple[np.ndarray, np.ndarray]:  # fmt: skip
+    """Return how many of ``N_DRAWS`` random sets reach the effect, by group (the columns of auc), and their cumulants.
 
-    A random set is a sum of independent draws from known windows, so its cumulants are known too: where fewer
-    than ``ENOUGH`` draws reach the effect, p is of the Pearson III law with the same first three.
+    A random set is a sum of independent draws from known windows, so its first three cumulants are known too.
     """
     n_genes, size = windows.shape
-    drawn = draw.integers(size, size=(N_DRAWS, n_genes))
+    drawn = rng.integers(size, size=(N_DRAWS, n_genes))
     beyond = np.zeros(effect.size, np.int64)
     cumulants = np.zeros((3, effect.size))
     window_cumulants(
         auc, windows, shares, cumulants, 0, effect.size
     )  # brings the rows near, in order
     count_reaching(auc, windows, drawn, shares, effect - 1e-12, beyond, 0, N_DRAWS)
+    return beyond, cumulants
+
+
+def _judged(
+    effect: np.ndarray, beyond: np.ndarray, cumulants: np.ndarray
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Return p, z and whether p is of the fitted tail.
+
+    Where fewer than ``ENOUGH`` draws reach the effect, p is of the Pearson III law with the same three cumulants.
+    """
     mean, variance, third = cumulants
     known = np.isfinite(effect)
     varies = known & (variance > 0)
-    z, skew = np.full(effect.size, np.nan), np.zeros(effect.size)
+    z, skew = np.full(effect.shape, np.nan), np.zeros(effect.shape)
     z[varies] = (effect[varies] - mean[varies]) / np.sqrt(variance[varies])
     skew[varies] = np.maximum(third[varies] / variance[varies] ** 1.5, 0.0)
     p = np.where(known, (beyond + 1) / (N_DRAWS + 1), np.nan)
