@@ -16,7 +16,7 @@ import numpy as np
 import pandas as pd
 import scanpy as sc
 from _inputs import cases, labelled
-from _measure import Race, Tool, bytes_limit, entry_bytes, race, save, versions_of
+from _measure import MOST_ROUNDS, Race, Tool, bytes_limit, entry_bytes, race, save, versions_of
 from pyucell import compute_ucell_scores
 
 from cellsigil import tl
@@ -104,7 +104,7 @@ def clusters(kind: str, adata, sets: dict[str, list[str]]) -> None:
         "the issue's bar, wall seconds",
         versions_of(["cellsigil"]),
     )
-    for _ in range(3):
+    for _ in range(MOST_ROUNDS):
         cpu, wall = time.process_time(), time.perf_counter()
         tl.score_clusters(state, sets, "type", stats=stats)
         took = {
