@@ -1,8 +1,9 @@
 """What no program can leave out of a step, alone and on one thread: each row's floor.
 
 A rival's time over the floor's is the most that its bar can ever show; a bar above it is out of reach. Beside the bare
-floor stands that of our contract (DESIGN.md): every value and index is checked, sums are the same bits in any order of
-the cells, and X shares no array with the counts.
+floor stands that of our contract (DESIGN.md): every value and index is checked, sums are split in two words, as those
+that no order of the cells changes must be (to move them on before they are full is left out), and X shares no array
+with the counts.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from _measure import CONTRACT, FLOOR, Tool
 
 ROWS = 128  # whose values are transformed together
 LEVELS = 32  # counts below are looked up: 99 % and more
-HIGHEST = 2.0**16  # of what is added up here; its sums of 2**20 rows stay exact
+HIGHEST = 2.0**16  # of what is added up here
 
 
 @numba.njit(cache=True, nogil=True)
@@ -48,7 +49,7 @@ def add_squares(values, indices, indptr, sums):
 
 @numba.njit(cache=True, nogil=True)
 def add_exact_squares(values, indices, indptr, sums):
-    """Add x and x**2 to each gene's sums, each split in two words so that no order of the rows changes them."""
+    """Add x and x**2 to each gene's sums, each split in two words: its share of whole units, and the rest."""
     coarse, coarse_square = 1.5 * 2.0**9 * HIGHEST, 1.5 * 2.0**9 * HIGHEST**2
     for i in range(indptr.size - 1):
         for k in range(np.uint64(indptr[i]), np.uint64(indptr[i + 1])):
@@ -177,7 +178,7 @@ def floors_of(bare: Callable[..., Any], contract: Callable[..., Any], says: str)
     """Return the contenders that run a row's floor, and that of our contract, over X."""
     kernels = (
         (FLOOR, bare, says),
-        (CONTRACT, contract, "the same, checked, sums exact, with arrays of its own"),
+        (CONTRACT, contract, "the same, checked, sums in two words, with arrays of its own"),
     )
     return [
         Tool(

@@ -328,8 +328,8 @@ def main() -> None:
         "At most: the ratio of a program that does nothing but the row's floor (what none can leave out, without "
         "checks and on one thread: see the row). A bar above it is out of reach on this machine. Under our contract: "
         "that of a program that also does, in the same pass and on one thread, what DESIGN.md asks of every step: "
-        "checks each value and index, adds up exactly, so that no order of the cells changes a bit, and makes arrays "
-        "of its own.",
+        "checks each value and index, adds up in two words, as sums that no order of the cells changes must be, and "
+        "makes arrays of its own.",
         "",
         *bars_table(races),
         "",

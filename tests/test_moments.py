@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 from cellsigil import _moments
-from cellsigil._core._expm1 import to_linear
+from cellsigil._core._expm1 import linear_of
 from cellsigil._core._jit import threads
 from cellsigil._matrix import as_rows
 from cellsigil._moments import count_sums, gene_moments, moments_of_sums, squares_below
@@ -68,13 +68,13 @@ def test_every_digit_is_that_of_exact_arithmetic():
     assert moments.var[0, 1] == 0  # a constant gene has no variance, not one of rounding
 
 
-def linear_of(x: np.ndarray, base: float | None) -> np.ndarray:
+def made(x: np.ndarray, base: float | None) -> np.ndarray:
     """Return the values of which the moments are, as our kernel makes them."""
-    if base is None:
-        return x.astype(np.float64)
-    out = np.empty(x.size)
-    to_linear(x.ravel(), np.log(base), out, 0, x.size)
-    return out.reshape(x.shape)
+    return (
+        x.astype(np.float64)
+        if base is None
+        else linear_of(x.ravel(), np.log(base)).reshape(x.shape)
+    )
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
@@ -82,8 +82,7 @@ def linear_of(x: np.ndarray, base: float | None) -> np.ndarray:
 def test_expm1_is_right_to_two_units_in_the_last_place(dtype, factor):
     x = np.concatenate([[0.0], np.logspace(-30, np.log10(600 / factor), 100_000)]).astype(dtype)
     x = np.concatenate([x, -x[x < 40]])
-    out = np.empty(x.size)
-    to_linear(x, factor, out, 0, x.size)
+    out = linear_of(x, factor)
     # rounding of x * factor itself moves the result by up to as many units as x * factor is
     expected = np.expm1((x.astype(np.float64) * factor).astype(np.longdouble))
     assert out[0] == 0
@@ -97,7 +96,7 @@ def test_most_data_need_one_pass_that_rounds_nothing_but_squares(base, monkeypat
     x = expression(odd=False)
     monkeypatch.setattr(_moments, "split_sums", None)
     moments = gene_moments(as_rows(sp.csr_matrix(x)), log_base=base)
-    mean, var = naive(linear_of(x, base))
+    mean, var = naive(made(x, base))
     np.testing.assert_allclose(moments.mean[0], mean, rtol=3e-16)
     np.testing.assert_allclose(moments.var[0], var, rtol=1e-14)
 
@@ -121,7 +120,7 @@ def test_values_that_one_pass_cannot_add_exactly_get_two(spoilt, monkeypatch):
 def test_of_linear_values(base):
     x = expression()
     moments = gene_moments(as_rows(sp.csr_matrix(x)), log_base=base)
-    mean, var = naive(linear_of(x, base))
+    mean, var = naive(made(x, base))
     np.testing.assert_allclose(moments.mean[0], mean, rtol=3e-16)
     np.testing.assert_allclose(moments.var[0], var, rtol=1e-13)
 

@@ -8,7 +8,7 @@ from typing import NamedTuple
 import numpy as np
 
 from cellsigil._block import Block
-from cellsigil._core._expm1 import to_linear
+from cellsigil._core._expm1 import linear_of
 from cellsigil._core._moments_genes import (
     gene_most,
     move_to_integers,
@@ -116,11 +116,7 @@ def _quick_moments(
 
 def _linear(values: np.ndarray, factor: float) -> np.ndarray:
     """Return values, float64, or expm1(value * factor) with a factor above 0."""
-    if factor == 0.0:
-        return values.astype(np.float64)
-    out = np.empty(values.size)
-    to_linear(values, factor, out, 0, values.size)
-    return out
+    return linear_of(values, factor) if factor > 0.0 else values.astype(np.float64)
 
 
 def _total(

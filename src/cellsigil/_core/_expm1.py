@@ -39,3 +39,10 @@ def expm1_into(x, factor, out):
 def to_linear(values, factor, out, start, stop):
     """Write expm1(x * factor) of values start..stop of a flat array."""
     expm1_into(values[start:stop], factor, out[start:stop])
+
+
+def linear_of(values: np.ndarray, factor: float = 1.0) -> np.ndarray:
+    """Return expm1(values * factor), float64, of a flat array."""
+    out = np.empty(values.size)
+    to_linear(values, factor, out, 0, values.size)
+    return out

@@ -8,7 +8,7 @@ from typing import NamedTuple
 import numpy as np
 
 from cellsigil._core import _moments, _ranks, _sort
-from cellsigil._core._expm1 import to_linear
+from cellsigil._core._expm1 import linear_of
 from cellsigil._genes import ClassBlock
 
 MIN_CELLS = 3  # of each arm, for a sample to count in a blocked statistic
@@ -101,9 +101,8 @@ def _moments_of(columns: Columns, n: np.ndarray) -> dict[str, np.ndarray]:
     sums = np.empty((2, n_genes, n.size), np.int64)
     scale = np.empty((2, n_genes))
     most = columns.most().astype(np.float64)
-    for i, (values, top) in enumerate(
-        ((columns.values, most), (_linear(columns.values), _linear(most)))
-    ):
+    linear = linear_of(columns.values), linear_of(most)
+    for i, (values, top) in enumerate(((columns.values, most), linear)):
         _moments.class_sums(columns.edges, values, top, sums[i], scale[i], 0, n_genes)
     scale = scale[:, :, None]
     nonzero = np.diff(columns.edges, axis=1)
@@ -138,12 +137,6 @@ def _moments_of(columns: Columns, n: np.ndarray) -> dict[str, np.ndarray]:
         "var": few * within.T / (size - 1.0)[:, None],
         "mean_linear": few * mean[1].T,
     }
-
-
-def _linear(values: np.ndarray) -> np.ndarray:
-    out = np.empty(values.size)
-    to_linear(values, 1.0, out, 0, values.size)
-    return out
 
 
 def of_one_sample(fields: dict[str, np.ndarray], n: np.ndarray) -> dict[str, np.ndarray]:

@@ -130,9 +130,8 @@ def score_table(
                 support[:, place] = (effects(s, stats.auc_sample) > 0.5).sum(axis=1)
                 yield place, matched_windows(levels, s)
 
-    def draw(
-        task: tuple[int, np.ndarray],
-    ) -> None:  # in a thread, which owns this column of the table
+    def draw(task: tuple[int, np.ndarray]) -> None:
+        """Do in a thread, which owns this column of the table."""
         place, windows = task
         s = indexed[place]
         # The draws of a signature hang on its name alone: the same for all groups, whatever else is scored.
