@@ -18,6 +18,7 @@ import scipy.sparse as sp
 from cellsigil._block import Block, Expects, checked, pieces, stack, to_block
 from cellsigil._core import _columns
 from cellsigil._core._jit import in_threads, threads
+from cellsigil._core._memory import empty
 from cellsigil._genes import GeneBlock, gene_blocks
 
 
@@ -139,7 +140,7 @@ class Rows:
             done = self.map(lambda block, first: _with_data(block, first, function))
             return stack(done, self.shape[1], self._stored()).to_scipy()
         block = self._source
-        data, indices = np.empty(block.data.size, np.float32), np.empty_like(block.indices)
+        data, indices = empty(block.data.size, np.float32), empty(block.indices.size, np.int32)
 
         def fill(span: tuple[int, int]) -> None:  # in the worker, which owns these entries
             entries = slice(*block.indptr[list(span)])

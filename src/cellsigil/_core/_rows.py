@@ -14,23 +14,29 @@ ONE = np.uint64(1 << 36)
 
 
 @kernel
-def sum_rows(data, indptr, total, start, stop):
-    """Write the sum of each row, float64: exact for counts.
+def sum_and_span(data, bits, exact, indptr, total, least, most, start, stop):
+    """Write each row's sum, exact, and the bits of its smallest and its largest value, for whole numbers above 0.
 
-    Four sums side by side, as one alone waits for each addition: 0.038 against 0.015 s at 39 M entries.
+    ``bits`` are those of ``data`` read as integers, which positive floats are in the order of; ``exact`` those of
+    2**24, ``least`` and ``most`` come filled with those of infinity and 0. Integers are compared and added in
+    SIMD lanes, floats one by one: 0.007 instead of 0.017 s at 39 M entries.
     """
     for i in range(start, stop):
-        row = data[indptr[i] : indptr[i + 1]]
-        a, b, c, d = 0.0, 0.0, 0.0, 0.0
-        fours = row.size - row.size % 4
-        for k in range(0, fours, 4):
-            a += row[k]
-            b += row[k + 1]
-            c += row[k + 2]
-            d += row[k + 3]
-        for k in range(fours, row.size):
-            a += row[k]
-        total[i] = (a + b) + (c + d)
+        row, own = data[indptr[i] : indptr[i + 1]], bits[indptr[i] : indptr[i + 1]]
+        low, high = least[i], most[i]
+        for k in range(own.size):
+            low, high = min(low, own[k]), max(high, own[k])
+        least[i], most[i] = low, high
+        if high <= exact:
+            whole = np.int64(0)
+            for k in range(row.size):
+                whole += np.int64(np.int32(row[k]))
+            total[i] = whole
+        else:
+            wide = 0.0
+            for k in range(row.size):
+                wide += np.float64(row[k])
+            total[i] = wide
 
 
 @inner
@@ -162,19 +168,18 @@ def measure_rows(
 
 
 @kernel
-def look_up_rows(data, indptr, table, factor, out, where, beyond, n_beyond, start, stop):
+def look_up_rows(data, indptr, table, out, where, ends, start, stop):
     """Write ``table[i, x]`` for the whole numbers x of row i to ``out``.
 
-    The ``n_beyond[0]`` entries beyond the table go to ``where`` (their place) and ``beyond`` (x / factor[i]).
+    The places of row i's entries beyond the table go to ``where[ends[i] : ends[i + 1]]``.
     """
-    n = 0
+    levels = np.float64(table.shape[1])
     for i in range(start, stop):
-        row = table[i]
+        row, n = table[i], np.uint64(ends[i])
         for k in range(np.uint64(indptr[i]), np.uint64(indptr[i + 1])):
-            if data[k] < row.size:
+            if data[k] < levels:
                 out[k] = row[np.uint32(data[k])]
-            else:
+            else:  # its division here would cost all others a quarter
                 where[n] = k
-                beyond[n] = data[k] / factor[i]
-                n += 1
-    n_beyond[0] = n
+                n += np.uint64(1)
+        ends[i + 1] = n

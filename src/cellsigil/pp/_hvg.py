@@ -13,6 +13,7 @@ from anndata import AnnData
 
 from cellsigil import _keys
 from cellsigil._matrix import read_counts, read_log, read_tables, suggest
+from cellsigil._moments import gene_moments
 from cellsigil.pp._hvg_flavors import by_dispersion, by_variance
 
 log = logging.getLogger(__name__)
@@ -82,6 +83,22 @@ def hvg(
     ----------
     Satija et al. 2015; Zheng et al. 2017; Stuart et al. 2019.
     """
+    check_choice(flavor, n_top_genes, span)
+    read_tables(adata)
+    label, n_batches = batches(adata, batch_key)
+    names = adata.var_names
+    if flavor == "seurat_v3":
+        counts = read_counts(adata, layer)
+        table = by_variance(counts, label, n_batches, n_top_genes, span, names, batch_key)
+    else:
+        log_base = _log_base(adata) if flavor == "seurat" else None
+        moments = gene_moments(read_log(adata, layer), label, n_batches, log_base)
+        table = by_dispersion(moments, n_top_genes, flavor, names, batch_key)
+    store_choice(adata, table, flavor, batch_key)
+
+
+def check_choice(flavor: str, n_top_genes: int, span: float = 1.0) -> None:
+    """Refuse what chooses no genes."""
     if flavor not in FLAVORS:
         msg = f"flavor={flavor!r} is not known. {suggest(flavor, FLAVORS)}"
         raise ValueError(msg)
@@ -91,18 +108,10 @@ def hvg(
     if not 0 < span <= 1:
         msg = f"span={span!r}: a share of the genes above 0 and up to 1 is needed."
         raise ValueError(msg)
-    read_tables(adata)
-    label, n_batches = _batches(adata, batch_key)
-    names = adata.var_names
-    if flavor == "seurat_v3":
-        counts = read_counts(adata, layer)
-        table = by_variance(counts, label, n_batches, n_top_genes, span, names, batch_key)
-    else:
-        log_base = _log_base(adata) if flavor == "seurat" else None
-        rows = read_log(adata, layer)
-        table = by_dispersion(
-            rows, label, n_batches, n_top_genes, flavor, names, batch_key, log_base
-        )
+
+
+def store_choice(adata: AnnData, table: pd.DataFrame, flavor: str, batch_key: str | None) -> None:
+    """Write the choice and what it rests on, in place of another flavor's."""
     adata.var = adata.var.drop(columns=list(COLUMNS), errors="ignore").assign(
         **{name: table[name].to_numpy() for name in table}
     )
@@ -110,11 +119,11 @@ def hvg(
     log.info(
         "chose %d of %d genes as highly variable (%s%s)",
         table[_keys.HVG].sum(), adata.n_vars, flavor,
-        f", {n_batches} batches of {batch_key!r}" if batch_key else "",
+        f", batches of {batch_key!r}" if batch_key else "",
     )  # fmt: skip
 
 
-def _batches(adata: AnnData, batch_key: str | None) -> tuple[np.ndarray, int]:
+def batches(adata: AnnData, batch_key: str | None) -> tuple[np.ndarray, int]:
     """Return each cell's batch number, -1 where it is left out, and the number of batches."""
     if adata.n_obs < 2 or adata.n_vars < 1:
         msg = f"adata has {adata.n_obs} cells x {adata.n_vars} genes: the variance of a gene needs two cells."

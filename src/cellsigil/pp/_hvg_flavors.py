@@ -7,7 +7,7 @@ import warnings
 import numpy as np
 import pandas as pd
 
-from cellsigil._moments import count_sums, gene_moments, moments_of_sums, squares_below
+from cellsigil._moments import Moments, count_sums, gene_moments, moments_of_sums, squares_below
 from cellsigil._rows import Rows
 
 MAD_OF_NORMAL = 0.6744897501960817  # median absolute deviation of a standard normal
@@ -15,20 +15,19 @@ SPANS = (0.3, 0.5, 0.75, 1.0)
 
 
 def by_dispersion(
-    rows: Rows, label: np.ndarray, n_batches: int, n_top: int, flavor: str, names: pd.Index,
-    batch_key: str | None, log_base: float | None,
-) -> pd.DataFrame:  # fmt: skip
-    """Rank by variance / mean, normalised within bins of the mean; of linear values, given a ``log_base``."""
-    moments = gene_moments(rows, label, n_batches, log_base)
+    moments: Moments, n_top: int, flavor: str, names: pd.Index, batch_key: str | None
+) -> pd.DataFrame:
+    """Rank by variance / mean, normalised within bins of the mean."""
+    n_batches, n_genes = moments.mean.shape
     tables = []
     for b in range(n_batches):
-        seen = moments.mean[b] > 0 if batch_key else np.ones(rows.shape[1], bool)
+        seen = moments.mean[b] > 0 if batch_key else np.ones(n_genes, bool)
         table = _dispersions(moments.mean[b, seen], moments.var[b, seen], flavor)
         table["highly_variable"] = _at_least_nth(table["dispersions_norm"].to_numpy(), n_top)
         if batch_key is None:
             return table.astype({"dispersions_norm": np.float32})
         # With batches, a gene that a batch lacks counts there as 0, as in scanpy.
-        full = pd.DataFrame(0.0, index=range(rows.shape[1]), columns=table.columns)
+        full = pd.DataFrame(0.0, index=range(n_genes), columns=table.columns)
         full.loc[np.flatnonzero(seen)] = table.astype(np.float64).to_numpy()
         tables.append(full)
     stacked = pd.concat(tables).groupby(level=0)
@@ -127,17 +126,28 @@ def _dispersions(mean: np.ndarray, var: np.ndarray, flavor: str) -> pd.DataFrame
     else:
         edges = np.r_[-np.inf, np.percentile(mean, np.arange(10, 105, 5)), np.inf]
         bins = pd.cut(mean, edges, labels=False, duplicates="drop")
-    groups = pd.Series(dispersion).groupby(bins)
     if flavor == "seurat":
-        average, spread = groups.transform("mean"), groups.transform("std")
-        alone = spread.isna()  # one gene in the bin: a normalised dispersion of 1
-        average, spread = average.mask(alone, 0.0), spread.mask(alone, average)
+        average, spread = _mean_and_sd(dispersion, bins)
+        alone = np.isnan(spread)  # one gene in the bin: a normalised dispersion of 1
+        average, spread = np.where(alone, 0.0, average), np.where(alone, average, spread)
     else:
-        average = groups.transform("median")
-        spread = (pd.Series(dispersion) - average).abs().groupby(bins).transform("median")
-        spread /= MAD_OF_NORMAL
-    norm = (pd.Series(dispersion) - average) / spread
+        average = pd.Series(dispersion).groupby(bins).transform("median").to_numpy()
+        spread = pd.Series(np.abs(dispersion - average)).groupby(bins).transform("median")
+        spread = spread.to_numpy() / MAD_OF_NORMAL
+    with np.errstate(divide="ignore", invalid="ignore"):
+        norm = (dispersion - average) / spread
     return pd.DataFrame({"means": mean, "dispersions": dispersion, "dispersions_norm": norm})
+
+
+def _mean_and_sd(x: np.ndarray, group: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return for each x the mean and the standard deviation (ddof 1) of its group; NaN are not in any."""
+    known = ~np.isnan(x)
+    x, of = x[known], group[known]
+    n = np.bincount(of, minlength=group.max(initial=-1) + 1)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        mean = np.bincount(of, x, n.size) / n
+        sd = np.sqrt(np.bincount(of, (x - mean[of]) ** 2, n.size) / (n - 1))
+    return mean[group], sd[group]
 
 
 def _trend_sd(mean: np.ndarray, var: np.ndarray, span: float) -> np.ndarray:

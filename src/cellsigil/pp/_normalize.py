@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import logging
 import numbers
+from typing import NamedTuple
 
 import numpy as np
 from anndata import AnnData
 
 from cellsigil import _keys
 from cellsigil._block import LARGEST_EXACT, Block
-from cellsigil._core._rows import look_up_rows, sum_rows
+from cellsigil._core._rows import look_up_rows, sum_and_span
 from cellsigil._files import check_key
 from cellsigil._matrix import check_adata, read_counts, read_tables
 from cellsigil._rows import Rows
@@ -63,6 +64,18 @@ def normalize(
     ``uns["log1p"]``
         ``{"base": None}``, as scanpy stores it.
     """
+    counts = counts_to_scale(adata, target_sum, layer, key_added)
+    factor = size_factors(row_sums(counts), target_sum)
+    normalised = counts.map_to_matrix(
+        lambda block, first, out: _log1p_scaled(block, factor[first:], out)
+    )
+    store_normalised(adata, counts, normalised, factor, layer, key_added)
+
+
+def counts_to_scale(
+    adata: AnnData, target_sum: float | None, layer: str | None, key_added: str
+) -> Rows:
+    """Check the arguments of `normalize` and return the counts."""
     if target_sum is not None and not (
         isinstance(target_sum, numbers.Real) and 0 < target_sum < np.inf
     ):
@@ -73,39 +86,65 @@ def normalize(
     check_key(key_added)
     refuse_backed(adata)
     read_tables(adata)
-    counts = read_counts(adata, layer)
-    totals = row_sums(counts)
+    return read_counts(adata, layer)
+
+
+def size_factors(totals: np.ndarray, target_sum: float | None) -> np.ndarray:
+    """Return total / target_sum of each cell; None is the median total of the cells that have counts."""
     positive = totals[totals > 0]
-    target = target_sum or (float(np.median(positive)) if positive.size else 1.0)
-    factor = totals / target
+    median = float(np.median(positive)) if positive.size else 0.0
+    target = target_sum or median or 1.0
+    log.info(
+        "normalising %d cells to a total of %g (median total %g); %d cells have no counts",
+        totals.size, target, median, totals.size - positive.size,
+    )  # fmt: skip
+    return totals / target
+
+
+def store_normalised(
+    adata: AnnData, counts: Rows, normalised: object, factor: np.ndarray, layer: str | None, key_added: str
+) -> None:  # fmt: skip
+    """Write what `normalize` sets."""
     if layer is None and _keys.COUNTS not in adata.layers:
         kept = adata.X if counts.is_dask else _as_counts(counts.whole())
     else:
         kept = None
-    normalised = counts.map_to_matrix(
-        lambda block, first, out: _log1p_scaled(block, factor[first:], out)
-    )
     make_own(adata)
     adata.obs[key_added] = factor
     if kept is not None:
         adata.layers[_keys.COUNTS] = kept
     adata.X = normalised
     adata.uns[_keys.LOG1P] = {"base": None}
-    log.info(
-        "normalised %d cells to a total of %g (median total %g); %d cells have no counts",
-        adata.n_obs, target, np.median(positive) if positive.size else 0, totals.size - positive.size,
-    )  # fmt: skip
+
+
+class Totals(NamedTuple):
+    """Of every cell's counts, float64; infinity and 0 are the least and the most of a cell without any."""
+
+    total: np.ndarray  # exact
+    least: np.ndarray
+    most: np.ndarray
+
+    @classmethod
+    def of(cls, counts: Rows) -> Totals:
+        """Measure the rows of whole numbers."""
+
+        def measure(block: Block, _: int) -> np.ndarray:
+            n, dtype = block.n_rows, block.data.dtype
+            integer = np.dtype(f"i{dtype.itemsize}")
+            total, least, most = np.empty(n), np.full(n, np.inf, dtype), np.zeros(n, dtype)
+            exact = np.array(LARGEST_EXACT, dtype).view(integer)[()]
+            spans = least.view(integer), most.view(integer)
+            sum_and_span(
+                block.data, block.data.view(integer), exact, block.indptr, total, *spans, 0, n
+            )
+            return np.stack([total, least, most])
+
+        return cls(*np.concatenate([np.empty((3, 0)), *counts.map(measure)], axis=1))
 
 
 def row_sums(counts: Rows) -> np.ndarray:
     """Return the total of every cell, float64, exact for counts."""
-
-    def sums(block: Block, _: int) -> np.ndarray:
-        total = np.empty(block.n_rows)
-        sum_rows(block.data, block.indptr, total, 0, block.n_rows)
-        return total
-
-    return np.concatenate([np.empty(0), *counts.map(sums)])
+    return Totals.of(counts).total
 
 
 def refuse_backed(adata: AnnData) -> None:
@@ -133,18 +172,37 @@ def _as_counts(block: Block) -> object:
 
 
 def _log1p_scaled(block: Block, factor: np.ndarray, out: np.ndarray) -> None:
-    """Write log1p(count / factor) of every stored count, from a table of each cell's small counts.
+    """Write log1p(count / factor) of every stored count."""
+    small = SmallCounts.of(block, factor)
+    look_up_rows(
+        block.data, block.indptr, small.table, out, small.where, small.ends, 0, block.n_rows
+    )
+    small.write_others(block.data, out)
+
+
+class SmallCounts(NamedTuple):
+    """log1p(count / factor) of each cell's small counts, and room to note where the others are.
 
     Equal counts of a cell are equal values: in pbmc3k and in our simulator 99 % and more are below 32, and the
     table costs a tenth of the division and log1p of every count, with the same bits.
     """
-    n = block.n_rows
-    levels = min(max(block.data.size // (16 * max(n, 1)), 4), 32)
-    divisor = np.where(factor[:n] > 0, factor[:n], 1.0)  # a cell without counts has no entries
-    table = np.arange(levels) / divisor[:, None]
-    table = np.log1p(table, out=table).astype(np.float32)
-    where, beyond = np.empty(out.size, np.int64), np.empty(out.size)
-    n_beyond = np.zeros(1, np.int64)
-    look_up_rows(block.data, block.indptr, table, divisor, out, where, beyond, n_beyond, 0, n)
-    m = n_beyond[0]
-    out[where[:m]] = np.log1p(beyond[:m])
+
+    table: np.ndarray  # cells x small counts, float32
+    divisor: np.ndarray
+    where: np.ndarray  # places of the others, cell after cell
+    ends: np.ndarray  # of each cell's places, behind a 0
+
+    @classmethod
+    def of(cls, block: Block, factor: np.ndarray) -> SmallCounts:
+        """Make the table for the cells of a block."""
+        n, n_stored = block.n_rows, block.data.size
+        divisor = np.where(factor[:n] > 0, factor[:n], 1.0)  # a cell without counts has no entries
+        table = np.arange(min(max(n_stored // (16 * max(n, 1)), 4), 32)) / divisor[:, None]
+        table = np.log1p(table, out=table).astype(np.float32)
+        return cls(table, divisor, np.empty(n_stored, np.int64), np.zeros(n + 1, np.int64))
+
+    def write_others(self, counts: np.ndarray, out: np.ndarray) -> np.ndarray:
+        """Write log1p(count / factor) of the others, and return their places."""
+        where = self.where[: self.ends[-1]]
+        out[where] = np.log1p(counts[where] / np.repeat(self.divisor, np.diff(self.ends)))
+        return where

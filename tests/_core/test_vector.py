@@ -1,0 +1,50 @@
+"""Four additions at once, and sums of rows in integers."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import scipy.sparse as sp
+
+from cellsigil._core._jit import kernel
+from cellsigil._core._memory import HUGE_PAGE, empty
+from cellsigil._core._vector import add_four
+from cellsigil._matrix import as_rows
+from cellsigil.pp._normalize import Totals
+
+
+@kernel
+def scatter(sums, words, where, start, stop):
+    for k in range(start, stop):
+        add_four(sums[where[k]], words[k])
+
+
+@pytest.mark.parametrize("offset", [0, 1, 3])  # of 8 bytes: no alignment is needed
+def test_four_additions_are_those_of_numpy(offset):
+    rng = np.random.default_rng(0)
+    words, where = rng.normal(size=(200, 4)), rng.integers(0, 10, 200)
+    sums = np.zeros(40 + offset)[offset:].reshape(10, 4)
+    scatter(sums, words, where, 0, 200)
+    expected = np.zeros((10, 4))
+    np.add.at(expected, where, words)
+    np.testing.assert_array_equal(sums, expected)
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("largest", [1, 2**24, 2**24 + 2, 2**31, 2**40])
+def test_totals_of_rows_are_exact_and_know_what_they_span(dtype, largest):
+    rng = np.random.default_rng(1)
+    dense = (rng.poisson(0.5, (30, 50)) * rng.integers(1, 300, (30, 50))).astype(dtype)
+    dense[3, 4], dense[5] = largest, 0
+    totals = Totals.of(as_rows(sp.csr_matrix(dense), expects="counts"))
+    np.testing.assert_array_equal(totals.total, dense.astype(np.float64).sum(axis=1))
+    stored = np.where(dense > 0, dense, np.inf)
+    np.testing.assert_array_equal(totals.least, stored.min(axis=1))
+    np.testing.assert_array_equal(totals.most, dense.max(axis=1))
+    assert (totals.least[5], totals.most[5]) == (np.inf, 0)
+
+
+@pytest.mark.parametrize("n", [0, 1, HUGE_PAGE, HUGE_PAGE + 1])
+def test_memory_touched_once_is_of_the_size_asked_for(n):
+    made = empty(n, np.float32)
+    assert (made.size, made.dtype, made.flags.writeable) == (n, np.float32, True)
