@@ -24,6 +24,8 @@ from cellsigil.presets._stage import staged
 
 log = logging.getLogger(__name__)
 
+MAKES_X = ("pp.normalize", "pp.normalize_hvg")
+
 
 def run(
     input: str | Path,
@@ -105,7 +107,7 @@ def run(
         for i, step in enumerate(steps, start=1):
             step = _with_samples(step, results.adata)
             tell(i, n, step.call)
-            if step.call == "pp.normalize":
+            if step.call in MAKES_X:
                 with _step("leaving the counts on disk"):
                     parking.park(results.adata, steps[i:])
             with _heard(results.notes), in_place():
@@ -126,9 +128,9 @@ def run(
 
 
 def _read_options(plan: Preset, genome: str | None) -> dict[str, Any]:
-    """Return what to read the input with; X is left to pp.normalize where that is a step."""
+    """Return what to read the input with; X is left to the step that makes it, where there is one."""
     options: dict[str, Any] = {} if genome is None else {"genome": genome}
-    if any(step.call == "pp.normalize" for step in plan.steps):
+    if any(step.call in MAKES_X for step in plan.steps):
         options["x"] = False
     return options
 
@@ -205,7 +207,7 @@ def _with_samples(step: Step, adata: Any) -> Step:
     """Name the samples to every step that can use them, when the data has several."""
     if "sample" not in adata.obs or adata.obs["sample"].nunique() < 2:
         return step
-    key = "batch_key" if step.call == "pp.hvg" else "sample_key"
+    key = "batch_key" if step.call in ("pp.hvg", "pp.normalize_hvg") else "sample_key"
     if key not in step.parameters or key in step.arguments:
         return step
     return Step(step.call, {**step.arguments, key: "sample"})
