@@ -329,7 +329,8 @@ def test_approximate_keeps_its_promise(shift):
 
 def test_approximate_probes_more_until_it_is_enough(monkeypatch, many_lists):
     points = np.random.default_rng(2).normal(size=(4000, 30)).astype(np.float32)  # no lists to find
-    monkeypatch.setattr(_ivf, "MISSED", 90.0)
+    all_but = _ivf._all_but
+    monkeypatch.setattr(_ivf, "_all_but", lambda needed, share: all_but(needed, 90 * share))
     monkeypatch.setattr(_ivf, "ROUNDS", 0)
     asked = []
     search = _ivf._search
@@ -348,6 +349,41 @@ def test_approximate_probes_more_until_it_is_enough(monkeypatch, many_lists):
         UserWarning, match="98.8 % of a sample's true neighbours, less than the 99 %"
     ):
         pp.neighbors(cells(points), method="approximate")
+
+
+def test_what_refinement_will_find_is_foretold_and_fewer_lists_are_probed(monkeypatch, many_lists):
+    points = overlapping()
+    asked = []
+    search = _ivf._search
+    monkeypatch.setattr(
+        _ivf, "_search", lambda *a: (asked.append((a[2], a[3].size)), search(*a))[1]
+    )
+    assert _ivf.nearest_by_lists(points, 14, 0.99)[2] >= 0.99
+    monkeypatch.setattr(_ivf, "WORTH_A_PILOT", 0)
+    ids, distances, recall = _ivf.nearest_by_lists(points, 14, 0.99)
+    (plain, n), (same, n_pilot), (less, all_again) = asked
+    assert same == plain > less
+    assert n_pilot < n == all_again == 5400  # but for the twins
+    assert recall >= 0.99
+    assert recall_of(ids, distances, points, 14, np.arange(0, 6000, 7)) >= 0.98
+
+
+def test_a_neighbour_is_met_by_way_of_another():
+    rng = np.random.default_rng(0)
+    ids, there = rng.integers(0, 30, (8, 5)), rng.integers(0, 30, (12, 5))
+    rows = rng.integers(0, 12, (8, 5))
+    needed, needed_there, out = rng.random((8, 5)), rng.random((12, 5)), np.empty((8, 5))
+    for start in (0, 3):
+        _ivf.by_way_of(needed, ids, rows, there, needed_there, out, start, start + 5)
+    for a in range(8):
+        for t in range(5):
+            ways = [
+                max(needed[a, b], needed_there[rows[a, b], u])
+                for b in range(5)
+                for u in range(5)
+                if there[rows[a, b], u] == ids[a, t]
+            ]
+            assert out[a, t] == min([needed[a, t], *ways])
 
 
 @pytest.mark.parametrize("n", [2, 3, 700, 6000])
