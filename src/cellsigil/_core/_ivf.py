@@ -118,9 +118,9 @@ def nearest_by_lists(
 
     Cells are put into lists by k-means, and look for neighbours in the nearest two; how far the others
     may be, in terms of how far the neighbours found there are, the true neighbours of a sample of cells
-    decide (of many cells, with what asking neighbours will find). Twice cells ask their neighbours for theirs. The recall is that of another sample, which
-    had no part in the choice. While either sample's is below ``promise``, lists farther off are probed; all
-    lists are an exact search.
+    decide (of many cells, with what asking neighbours will find). Twice cells ask their neighbours for
+    theirs. The recall is that of another sample, which had no part in the choice. While either sample's is
+    below ``promise``, lists farther off are probed; all lists are an exact search.
     """
     from threadpoolctl import threadpool_limits
 
