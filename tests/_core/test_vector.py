@@ -6,9 +6,10 @@ import numpy as np
 import pytest
 import scipy.sparse as sp
 
+from cellsigil._core import _vector as vector
 from cellsigil._core._jit import kernel
 from cellsigil._core._memory import HUGE_PAGE, empty
-from cellsigil._core._vector import add_four
+from cellsigil._core._vector import add_four, add_split
 from cellsigil._matrix import as_rows
 from cellsigil.pp._normalize import Totals
 
@@ -28,6 +29,27 @@ def test_four_additions_are_those_of_numpy(offset):
     expected = np.zeros((10, 4))
     np.add.at(expected, where, words)
     np.testing.assert_array_equal(sums, expected)
+
+
+@kernel
+def scatter_split(sums, values, where, coarse, coarse_square, start, stop):
+    for k in range(start, stop):
+        add_split(sums[where[k]], values[k], coarse, coarse_square)
+
+
+def test_a_value_and_its_square_are_split_as_in_python():
+    rng = np.random.default_rng(0)
+    values, where = rng.gamma(0.3, 100.0, 200), rng.integers(0, 10, 200)
+    coarse, coarse_square = 1.5 * 2.0**40, 1.5 * 2.0**50
+    sums, expected = np.zeros((10, 4)), np.zeros((10, 4))
+    scatter_split(sums, values, where, coarse, coarse_square, 0, 200)
+    for k in range(200):
+        vector.add_split(expected[where[k]], values[k], coarse, coarse_square)
+    np.testing.assert_array_equal(sums, expected)
+    total = np.zeros(10)
+    np.add.at(total, where, values)
+    np.testing.assert_allclose(sums[:, 0] + sums[:, 1], total, rtol=1e-14)
+    assert (sums[:, 0] % 2.0**-12 == 0).all()  # 2**40 + 2**39 leave no finer unit
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])

@@ -10,7 +10,7 @@ import numpy as np
 
 from cellsigil._core._expm1 import expm1_into
 from cellsigil._core._jit import inner, kernel
-from cellsigil._core._vector import add_four
+from cellsigil._core._vector import add_four, add_split
 
 
 @kernel
@@ -54,14 +54,7 @@ def sums_above(counts, indices, indptr, label, limit, sums, start, stop):
 def add_narrow(x, columns, coarse, coarse_square, sums):
     """Add x and x**2 to ``sums[j]``, each split in two: (x, rest of x, x**2, rest of x**2)."""
     for k in range(x.size):
-        j, one = np.uint32(columns[k]), np.float64(x[k])
-        part = (one + coarse) - coarse
-        sums[j, 0] += part
-        sums[j, 1] += one - part
-        square = one * one
-        part = (square + coarse_square) - coarse_square
-        sums[j, 2] += part
-        sums[j, 3] += square - part
+        add_split(sums[np.uint32(columns[k])], np.float64(x[k]), coarse, coarse_square)
 
 
 @kernel
@@ -90,14 +83,9 @@ def split_row(values, factor, coarse, coarse_square, x, words):
         expm1_into(values, factor, x)
     else:
         x[:] = values
+    words[:] = 0.0
     for k in range(x.size):
-        part = (x[k] + coarse) - coarse
-        words[k, 0] = part
-        words[k, 1] = x[k] - part
-        square = x[k] * x[k]
-        part = (square + coarse_square) - coarse_square
-        words[k, 2] = part
-        words[k, 3] = square - part
+        add_split(words[k], x[k], coarse, coarse_square)
 
 
 @kernel

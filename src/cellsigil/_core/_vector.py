@@ -1,4 +1,8 @@
-"""Four additions in one instruction, where numba makes four."""
+"""Four additions in one instruction, where numba makes four.
+
+numba leaves LLVM's own search for such groups off, and to switch it on would be for every other library's code too.
+Where nothing is compiled, the functions run as Python, with the same bits.
+"""
 
 from __future__ import annotations
 
@@ -7,36 +11,83 @@ from numba import types
 from numba.extending import intrinsic, overload
 
 FOUR = ir.VectorType(ir.DoubleType(), 4)
+ARRAY = types.Array(types.float64, 1, "C")
+LANE = ir.IntType(32)
 
 
 def add_four(sums, words):
-    """Add the four float64 ``words`` to ``sums``, both contiguous: the same bits as one by one.
-
-    A scatter of four words a gene took 0.115, so 0.073 s at 39 M entries: numba leaves LLVM's own search for such
-    groups off, and to switch it on would be for every other library's code too.
-    """
+    """Add the four float64 ``words`` to ``sums``, both contiguous: a scatter of 39 M takes 0.073, not 0.115 s."""
     sums += words
 
 
+def add_split(sums, x, coarse, coarse_square):
+    """Add x and x**2 to the four ``sums``, each split in two: (x, rest of x, x**2, rest of x**2).
+
+    ``coarse`` added and taken away rounds x, ``coarse_square`` x**2. 39 M take 0.056 to 0.066, not 0.076 s.
+    """
+    part = (x + coarse) - coarse
+    sums[0] += part
+    sums[1] += x - part
+    square = x * x
+    part = (square + coarse_square) - coarse_square
+    sums[2] += part
+    sums[3] += square - part
+
+
+def _place(context, builder, array):
+    """Return the address of four contiguous float64."""
+    data = context.make_array(ARRAY)(context, builder, array).data
+    return builder.bitcast(data, FOUR.as_pointer())
+
+
+def _add(builder, place, words):
+    """Generate the one addition."""
+    builder.store(builder.fadd(builder.load(place, align=8), words), place, align=8)
+
+
+def _pairs(builder, one, other):
+    """Return (one, one, other, other)."""
+    four = ir.Constant(FOUR, ir.Undefined)
+    for lane, value in enumerate((one, one, other, other)):
+        four = builder.insert_element(four, value, LANE(lane))
+    return four
+
+
 @intrinsic
-def _add_vector(typingctx, sums, words):  # noqa: ARG001
-    def generate(context, builder, signature, arrays):
-        into, other = (
-            builder.bitcast(
-                context.make_array(kind)(context, builder, array).data, FOUR.as_pointer()
-            )
-            for kind, array in zip(signature.args, arrays)
-        )
-        total = builder.fadd(builder.load(into, align=8), builder.load(other, align=8))
-        builder.store(total, into, align=8)
+def _add_four(typingctx, sums, words):  # noqa: ARG001
+    def generate(context, builder, signature, given):  # noqa: ARG001
+        place, other = (_place(context, builder, array) for array in given)
+        _add(builder, place, builder.load(other, align=8))
         return context.get_dummy_value()
 
-    return types.void(sums, words), generate
+    return types.void(ARRAY, ARRAY), generate
+
+
+@intrinsic
+def _add_split(typingctx, sums, x, coarse, coarse_square):  # noqa: ARG001
+    def generate(context, builder, signature, given):  # noqa: ARG001
+        sums, x, coarse, coarse_square = given
+        values = _pairs(builder, x, builder.fmul(x, x))
+        rounding = _pairs(builder, coarse, coarse_square)
+        parts = builder.fsub(builder.fadd(values, rounding), rounding)
+        rests = builder.fsub(values, parts)
+        in_turn = ir.Constant(ir.VectorType(LANE, 4), [0, 5, 2, 7])  # a part, its rest, a part, ...
+        words = builder.shuffle_vector(parts, rests, in_turn)
+        _add(builder, _place(context, builder, sums), words)
+        return context.get_dummy_value()
+
+    return types.void(ARRAY, types.float64, types.float64, types.float64), generate
 
 
 @overload(add_four)
-def _compiled_add_four(sums, words):
-    four = types.Array(types.float64, 1, "C")
-    if sums == four and words == four:
-        return lambda sums, words: _add_vector(sums, words)
+def _compile_add_four(sums, words):
+    if sums == words == ARRAY:
+        return lambda sums, words: _add_four(sums, words)
+    return None
+
+
+@overload(add_split)
+def _compile_add_split(sums, x, coarse, coarse_square):
+    if sums == ARRAY and x == coarse == coarse_square == types.float64:
+        return lambda sums, x, coarse, coarse_square: _add_split(sums, x, coarse, coarse_square)
     return None
