@@ -17,6 +17,8 @@ import numpy as np
 import scipy.sparse as sp
 from _measure import CONTRACT, FLOOR, Tool
 
+from cellsigil._core._vector import add_split
+
 ROWS = 128  # whose values are transformed together
 LEVELS = 32  # counts below are looked up: 99 % and more
 HIGHEST = 2.0**16  # of what is added up here
@@ -54,12 +56,7 @@ def add_exact_squares(values, indices, indptr, sums):
     for i in range(indptr.size - 1):
         for k in range(np.uint64(indptr[i]), np.uint64(indptr[i + 1])):
             j, x = np.uint32(indices[k]), np.float64(values[k])
-            part = (x + coarse) - coarse
-            sums[j, 0] += part
-            sums[j, 1] += x - part
-            part = (x * x + coarse_square) - coarse_square
-            sums[j, 2] += part
-            sums[j, 3] += x * x - part
+            add_split(sums[j], x, coarse, coarse_square)
 
 
 @numba.njit(cache=True, nogil=True)
@@ -94,9 +91,16 @@ def squares(values, indices, indptr, n_genes):
     return sums
 
 
+def zeros_on_lines(n_genes):
+    """Return zeros of which no gene's four straddle two cache lines, as ours do."""
+    room = np.zeros(n_genes * 4 + 8)
+    first = -room.ctypes.data % 64 // 8
+    return room[first : first + n_genes * 4].reshape(n_genes, 4)
+
+
 def checked_squares(values, indices, indptr, n_genes):
     """Add up x and x**2 of genes under our contract."""
-    sums = np.zeros((n_genes, 4))
+    sums = zeros_on_lines(n_genes)
     for entries, starts in pieces(indptr, ROWS):
         assert all_clean(values[entries], indices[entries], starts, n_genes, False)
         add_exact_squares(values[entries], indices[entries], starts, sums)
@@ -113,7 +117,7 @@ def linear_squares(values, indices, indptr, n_genes):
 
 def checked_linear_squares(values, indices, indptr, n_genes):
     """Add up expm1(x) and its square under our contract."""
-    sums = np.zeros((n_genes, 4))
+    sums = zeros_on_lines(n_genes)
     for entries, starts in pieces(indptr, ROWS):
         assert all_clean(values[entries], indices[entries], starts, n_genes, False)
         add_exact_squares(np.expm1(values[entries]), indices[entries], starts, sums)
@@ -142,7 +146,7 @@ def checked_log_squares(values, indices, indptr, n_genes):
 
 def _log_squares(values, indices, indptr, n_genes, *, contract: bool):
     out, own = np.empty(values.size, np.float32), np.empty_like(indices) if contract else indices
-    sums = np.zeros((n_genes, 4 if contract else 2))
+    sums = zeros_on_lines(n_genes) if contract else np.zeros((n_genes, 2))
     add = add_exact_squares if contract else add_squares
     for entries, starts in pieces(indptr, ROWS):
         counts, columns = values[entries], indices[entries]

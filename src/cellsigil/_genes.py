@@ -11,6 +11,7 @@ import numpy as np
 from cellsigil._block import Block
 from cellsigil._core import _columns
 from cellsigil._core._jit import in_threads, n_threads, over_range
+from cellsigil._core._memory import empty
 
 AT_ONCE = 1024  # columns that one thread scatters to: their ends stay in its second-level cache
 LEAST, MOST = 1 << 25, 1 << 30  # bytes of the default budget
@@ -81,8 +82,8 @@ def gene_blocks(rows: Rows, budget_bytes: int | None) -> Iterator[GeneBlock]:
     for start, stop in _columns.plan_blocks(counts, most):
         indptr = np.concatenate(([0], np.cumsum(counts[start:stop])))
         free = indptr[:-1].copy()
-        cells = np.empty(indptr[-1], np.int32)
-        values = np.empty(indptr[-1], rows.dtype)
+        cells = empty(indptr[-1], np.int32)
+        values = empty(indptr[-1], rows.dtype)
         for first, block in rows.in_order(start, stop):
             over_range(
                 _columns.scatter_columns, stop - start,

@@ -14,6 +14,7 @@ from anndata import AnnData
 from cellsigil._block import check_structure
 from cellsigil._core._csr import copy_columns, count_in_columns, move_entries
 from cellsigil._core._jit import over_range
+from cellsigil._core._memory import empty
 
 # Of a matrix cut in its own memory: what lies behind the last entry stays taken, so fewer get arrays of their own.
 WORTH_HOLDING = 0.75
@@ -91,7 +92,7 @@ def _copy(matrix: Any, kept: np.ndarray, n_major: int) -> Any:
     n_kept = np.zeros(n_major + 1, np.int64)
     over_range(count_in_columns, n_major, matrix.indices, indptr, place, n_kept[1:])
     new_indptr = np.cumsum(n_kept)
-    indices, data = np.empty(new_indptr[-1], np.int32), np.empty(new_indptr[-1], matrix.dtype)
+    indices, data = empty(new_indptr[-1], np.int32), empty(new_indptr[-1], matrix.dtype)
     over_range(
         copy_columns, n_major, _as_words(matrix.data), matrix.indices, indptr, place,
         _as_words(data), indices, new_indptr,
