@@ -1,6 +1,8 @@
 """Write RESULTS.md from what the scripts kept: every row, the lost ones too.
 
-python benchmarks/results.py
+    python benchmarks/results.py
+
+What no script measured on this machine is taken over from the RESULTS.md that stands, word by word, with its date.
 """
 
 from __future__ import annotations
@@ -9,8 +11,9 @@ import datetime
 import json
 import os
 import platform
+import re
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from _measure import CONTRACT, FLOOR, RESULTS
@@ -27,9 +30,53 @@ def when(path: Path) -> str:
     return f"{datetime.datetime.fromtimestamp(path.stat().st_mtime):%Y-%m-%d %H:%M}"
 
 
-def place(race: dict[str, Any]) -> tuple:
-    first = next((k for k, name in enumerate(ORDER) if race["row"].startswith(name)), len(ORDER))
-    return first, race["row"], race["data"], race["cells"]
+class Row(NamedTuple):
+    """What RESULTS.md says of one race."""
+
+    name: str
+    data: str
+    cells: int
+    bars: list[str]  # lines of the first table
+    section: list[str]
+
+    @property
+    def place(self) -> tuple:
+        first = next((k for k, name in enumerate(ORDER) if self.name.startswith(name)), len(ORDER))
+        return first, *self[:3]
+
+    @property
+    def is_missed(self) -> bool:
+        return any("missed" in line.rsplit("|", 2)[1] for line in self.bars)
+
+
+def of_race(race: dict[str, Any]) -> Row:
+    """Return the row of what a script kept."""
+    return Row(race["row"], race["data"], race["cells"], bar_lines(race), race_table(race))
+
+
+def standing_rows(lines: list[str]) -> list[Row]:
+    """Return the rows of a RESULTS.md."""
+    bars: dict[tuple, list[str]] = {}
+    for line in section_of(lines, "## Bars"):
+        cells = [cell.strip() for cell in line.strip("|").split("|")]
+        if line.startswith("|") and cells[2:3] and cells[2].replace(",", "").isdigit():
+            bars.setdefault((cells[0], cells[1], cells[2]), []).append(line)
+    rows = []
+    for title in (line for line in lines if line.startswith("### ")):
+        name, data, cells = re.fullmatch(r"### (.+): (.+), ([\d,]+) cells", title).groups()
+        own = bars.get((name, data, cells), [])
+        rows.append(Row(name, data, int(cells.replace(",", "")), own, section_of(lines, title)))
+    return rows
+
+
+def section_of(lines: list[str], title: str) -> list[str]:
+    """Return a section of a RESULTS.md with its title, up to the next of its level or above."""
+    if title not in lines:
+        return []
+    start = lines.index(title)
+    level = title.partition(" ")[0]
+    ends = (k for k in range(start + 1, len(lines)) if re.match(rf"#{{2,{len(level)}}} ", lines[k]))
+    return lines[start : next(ends, len(lines))]
 
 
 def median(rounds: list[dict[str, float]], key: str) -> float:
@@ -61,32 +108,30 @@ def verdict_on(cpu: float, bar: float, most: float, under_contract: float) -> st
 ALONE = "50 signatures per cluster"  # no rival: its bar is the wall seconds in ``limit``
 
 
-def bars_table(races: list[dict[str, Any]]) -> list[str]:
-    lines = [
-        "| step | data | cells | rival | bar | CPU ratio | at most | under our contract | wall ratio | |",
-        "|---|---|---|---|---|---|---|---|---|---|",
-    ]
-    for race in races:
-        for rival, bar in race["bars"].items():
-            if rival not in race["spent"]:
-                lines.append(
-                    f"| {race['row']} | {race['data']} | {race['cells']:,} | {rival} | {bar:g}x | did not end | | | | |"
-                )
-                continue
-            cpu, wall = ratio(race, rival, "cpu"), ratio(race, rival, "wall")
-            limits = [at_most(race, rival, floor) for floor in (FLOOR, CONTRACT)]
-            said = " | ".join("" if limit == np.inf else f"{limit:.1f}x" for limit in limits)
-            lines.append(
-                f"| {race['row']} | {race['data']} | {race['cells']:,} | {rival} | {bar:g}x "
-                f"| {cpu:.2f}x | {said} | {wall:.2f}x | {verdict_on(cpu, bar, *limits)} |"
-            )
-        if race["row"].startswith(ALONE):
-            wall = median(race["spent"]["cellsigil"], "wall")
-            verdict = "met" if wall <= race["limit"] else "**missed**"
-            lines.append(
-                f"| {race['row']} | {race['data']} | {race['cells']:,} | none | {race['limit']:g} s "
-                f"| | | | {wall:.2f} s | {verdict} |"
-            )
+BARS = [
+    "| step | data | cells | rival | bar | CPU ratio | at most | under our contract | wall ratio | |",
+    "|---|---|---|---|---|---|---|---|---|---|",
+]
+
+
+def bar_lines(race: dict[str, Any]) -> list[str]:
+    lines = []
+    what = f"| {race['row']} | {race['data']} | {race['cells']:,}"
+    for rival, bar in race["bars"].items():
+        if rival not in race["spent"]:
+            lines.append(f"{what} | {rival} | {bar:g}x | did not end | | | | |")
+            continue
+        cpu, wall = ratio(race, rival, "cpu"), ratio(race, rival, "wall")
+        limits = [at_most(race, rival, floor) for floor in (FLOOR, CONTRACT)]
+        said = " | ".join("" if limit == np.inf else f"{limit:.1f}x" for limit in limits)
+        lines.append(
+            f"{what} | {rival} | {bar:g}x | {cpu:.2f}x | {said} | {wall:.2f}x "
+            f"| {verdict_on(cpu, bar, *limits)} |"
+        )
+    if race["row"].startswith(ALONE):
+        wall = median(race["spent"]["cellsigil"], "wall")
+        verdict = "met" if wall <= race["limit"] else "**missed**"
+        lines.append(f"{what} | none | {race['limit']:g} s | | | | {wall:.2f} s | {verdict} |")
     return lines
 
 
@@ -147,11 +192,14 @@ def growth() -> list[str]:
     return [*lines, ""]
 
 
+AGREEMENT = "## Clusters: agreement with scanpy's and with the truth"
+
+
 def agreement() -> list[str]:
     found = kept("agreement")
     if not found:
         return []
-    lines = ["## Clusters: agreement with scanpy's and with the truth", ""]
+    lines = [AGREEMENT, ""]
     lines += [
         "Adjusted Rand index, mean (least to most) over ten seeds each; carried on: 20 iterations of igraph's Leiden, "
         "not two; modularity on our graph, mean. `agreement.py`.",
@@ -273,24 +321,13 @@ WHY = {
 }
 
 
-def why(races: list[dict[str, Any]]) -> list[str]:
-    missed = {
-        race["row"]
-        for race in races
-        for rival, bar in race["bars"].items()
-        if rival not in race["spent"] or ratio(race, rival, "cpu") < bar
-    }
-    missed |= {
-        race["row"]
-        for race in races
-        if race["row"].startswith(ALONE)
-        and median(race["spent"]["cellsigil"], "wall") > race["limit"]
-    }
+def why(rows: list[Row]) -> list[str]:
+    missed = {row.name for row in rows if row.is_missed}
     lines = ["## Missed, and why", ""]
     for start, sentence in WHY.items():
-        rows = sorted(row for row in missed if row.startswith(start))
-        missed -= set(rows)
-        lines += [f"- **{', '.join(rows)}**: {sentence}"] if rows else []
+        own = sorted(row for row in missed if row.startswith(start))
+        missed -= set(own)
+        lines += [f"- **{', '.join(own)}**: {sentence}"] if own else []
     lines += [f"- **{row}**: not looked into yet." for row in sorted(missed)]
     return [*lines, ""]
 
@@ -303,14 +340,13 @@ def processor() -> str:
 
 
 def main() -> None:
-    races = sorted(
-        (
-            json.loads(p.read_text()) | {"measured": when(p)}
-            for p in RESULTS.glob("*.json")
-            if p.stem not in ("growth", "agreement", "cold_start", "memory")
-        ),
-        key=place,
-    )
+    standing = (HERE / "RESULTS.md").read_text().splitlines()
+    rows = {row.place: row for row in standing_rows(standing)}
+    for path in RESULTS.glob("*.json"):
+        if path.stem not in ("growth", "agreement", "cold_start", "memory"):
+            row = of_race(json.loads(path.read_text()) | {"measured": when(path)})
+            rows[row.place] = row
+    in_order = [rows[place] for place in sorted(rows)]
     lines = [
         "# What cellsigil costs, and what its rivals cost",
         "",
@@ -321,7 +357,7 @@ def main() -> None:
         "can be compared, seconds hardly. Peak is the rise of resident memory during the call (for the whole preset: "
         "of the process). The first touch of memory that the host took back costs 2 CPU s a GB here, whoever comes "
         "first: where a row says so, memory was used and given back before each call. Each row says when it was "
-        "measured: the code may have moved on since.",
+        "measured, some on another machine of the kind: the code may have moved on since.",
         "",
         "## Bars",
         "",
@@ -331,18 +367,19 @@ def main() -> None:
         "checks each value and index, adds up in two words, as sums that no order of the cells changes must be, and "
         "makes arrays of its own.",
         "",
-        *bars_table(races),
+        *BARS,
+        *(line for row in in_order for line in row.bars),
         "",
-        *why(races),
-        *cold_start(),
-        *memory(),
-        *growth(),
-        *agreement(),
+        *why(in_order),
+        *(cold_start() or section_of(standing, "## Cold start")),
+        *(memory() or section_of(standing, "## Memory of a run")),
+        *(growth() or section_of(standing, "## How cost grows")),
+        *(agreement() or section_of(standing, AGREEMENT)),
         "## All rows",
         "",
     ]
-    for race in races:
-        lines += race_table(race)
+    for row in in_order:
+        lines += [*row.section, *([""] if row.section[-1] else [])]
     (HERE / "RESULTS.md").write_text("\n".join(lines).rstrip() + "\n")
 
 
