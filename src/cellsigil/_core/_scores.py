@@ -138,6 +138,26 @@ def project_dense(data, indices, indptr, weights, out, start, stop):
 
 
 @kernel
+def match_windows(first_alike, own, taken, n_others, windows, start, stop):
+    """Write to ``windows[g]`` the places around that of ``own[g]``, in the order of the means, that are not taken.
+
+    ``taken`` are the places of the set, ascending, ``first_alike[place]`` the first place of an equal mean; all
+    others are ``n_others``.
+    """
+    size = windows.shape[1]
+    for g in range(start, stop):
+        lowest, n_lower = first_alike[own[g]], 0
+        while n_lower < taken.size and taken[n_lower] < lowest:
+            n_lower += 1
+        first = min(max(lowest - n_lower - size // 2, 0), n_others - size)
+        before = 0  # of the set's own, before the other that is looked at
+        for t in range(size):
+            while before < taken.size and taken[before] - before <= first + t:
+                before += 1
+            windows[g, t] = first + t + before
+
+
+@kernel
 def count_reaching(values, windows, drawn, shares, least, count, start, stop):
     """Count in ``count[c]`` the draws of start..stop whose sum reaches ``least[c]`` in column c of ``values``.
 

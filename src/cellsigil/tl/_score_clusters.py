@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import zlib
-from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -12,7 +11,7 @@ import pandas as pd
 
 from cellsigil import _keys
 from cellsigil._core._jit import in_threads
-from cellsigil._core._scores import count_reaching, window_cumulants
+from cellsigil._core._scores import count_reaching, match_windows, window_cumulants
 from cellsigil._core._seed import seed_of
 from cellsigil._files import check_key
 from cellsigil.tl._effects import blocked_or_pooled, warn_pooled
@@ -118,29 +117,22 @@ def score_table(
     auc, alone = blocked_or_pooled(stats.auc_blocked, stats.auc)
     warn_pooled(stats, alone, stacklevel=3)
     levels = Levels.of(stats, auc)
-    shape = len(stats.groups), len(indexed)
-    effect, support = np.full(shape, np.nan), np.zeros(shape, np.int64)
-    beyond, cumulants = np.zeros(shape, np.int64), np.zeros((3, *shape))
+    effect, support = effects(indexed, auc), (effects(indexed, stats.auc_sample) > 0.5).sum(axis=1)
+    too_few = [place for place, s in enumerate(indexed) if s.n_found < least]
+    effect[:, too_few], support[:, too_few] = np.nan, 0
+    beyond, cumulants = np.zeros(effect.shape, np.int64), np.zeros((3, *effect.shape))
 
-    def prepared() -> Iterator[tuple[int, np.ndarray]]:
-        """Do in one thread, while others draw, what numpy does in many small steps: they would stop each other."""
-        for place, s in enumerate(indexed):
-            if s.n_found >= least:
-                effect[:, place] = effects(s, auc)
-                support[:, place] = (effects(s, stats.auc_sample) > 0.5).sum(axis=1)
-                yield place, matched_windows(levels, s)
-
-    def draw(task: tuple[int, np.ndarray]) -> None:
+    def draw(place: int) -> None:
         """Do in a thread, which owns this column of the table."""
-        place, windows = task
         s = indexed[place]
         # The draws of a signature hang on its name alone: the same for all groups, whatever else is scored.
         rng = np.random.default_rng([seed, zlib.crc32(s.name.encode())])
+        windows = matched_windows(levels, s)
         beyond[:, place], cumulants[:, :, place] = _random_sets(
             levels.auc, effect[:, place] - 0.5, windows, shares_of(s), rng
         )
 
-    for _ in in_threads(draw, prepared()):
+    for _ in in_threads(draw, [k for k, s in enumerate(indexed) if s.n_found >= least]):
         pass
     p, z, from_tail = _judged(effect - 0.5, beyond, cumulants)
     columns = {"effect": effect, "z": z, "p": p}
@@ -165,8 +157,8 @@ def score_table(
 class Levels(NamedTuple):
     """The genes in the order of their mean, ties by name, and their AUC - 0.5."""
 
-    mean: np.ndarray  # in that order
     place: np.ndarray  # of each gene in that order
+    first_alike: np.ndarray  # of each place, the first of an equal mean
     auc: np.ndarray  # genes x groups, in that order, a gene's values side by side
 
     @classmethod
@@ -175,17 +167,25 @@ class Levels(NamedTuple):
         by_mean = sorted_by_name(stats.mean_all, np.asarray(stats.genes.astype(str), object))
         place = np.empty(by_mean.size, np.int64)
         place[by_mean] = np.arange(by_mean.size)
+        mean = stats.mean_all[by_mean]
+        is_first = np.append(True, mean[1:] != mean[:-1])
+        first_alike = np.maximum.accumulate(np.where(is_first, np.arange(mean.size), 0))
         in_order = np.ascontiguousarray(auc.T)[by_mean]  # rows: a gene's values move together
         in_order -= 0.5
-        return cls(stats.mean_all[by_mean], place, in_order)
+        return cls(place, first_alike, in_order)
 
 
-def effects(s: IndexedSet, auc: np.ndarray) -> np.ndarray:
-    """Return the weighted mean AUC of a set's genes, 1 - AUC for down genes; genes are auc's last axis."""
-    where = np.concatenate((s.up, s.down))
-    if not where.size:
-        return np.full(auc.shape[:-1], np.nan)
-    return 0.5 + (auc[..., where] - 0.5) @ shares_of(s)
+def effects(indexed: list[IndexedSet], auc: np.ndarray) -> np.ndarray:
+    """Return the weighted mean AUC of each set's genes, 1 - AUC for down genes; genes, then sets are the last axis."""
+    out = np.full((*auc.shape[:-1], len(indexed)), np.nan)
+    sizes = np.array([s.n_found for s in indexed])
+    filled = np.flatnonzero(sizes)
+    if filled.size:
+        where = np.concatenate([of_side for s in indexed for of_side in (s.up, s.down)])
+        shares = np.concatenate([shares_of(indexed[place]) for place in filled])
+        first = (np.cumsum(sizes) - sizes)[filled]
+        out[..., filled] = 0.5 + np.add.reduceat((auc[..., where] - 0.5) * shares, first, axis=-1)
+    return out
 
 
 def adjust(p: np.ndarray) -> np.ndarray:
@@ -196,20 +196,13 @@ def adjust(p: np.ndarray) -> np.ndarray:
 def matched_windows(levels: Levels, s: IndexedSet) -> np.ndarray:
     """Return, for each gene of a set, the places of the genes next to it in mean, without the set's own."""
     own = levels.place[np.concatenate((s.up, s.down))]
-    taken = np.sort(own)
     n_others = levels.place.size - own.size
     if not n_others:
         msg = f"Signature {s.name!r} holds all genes, so none is left to compare with."
         raise ValueError(msg)
-    size = min(WINDOW, n_others)
-    mean = levels.mean[own]
-    # Among the others: those of a lower mean, less the set's own.
-    middle = np.searchsorted(levels.mean, mean) - np.searchsorted(levels.mean[taken], mean)
-    start = np.clip(middle - size // 2, 0, n_others - size)
-    among_others = start[:, None] + np.arange(size)
-    # The i-th other gene lies behind as many of the set's own as have at most i others before them.
-    others_before = taken - np.arange(taken.size)
-    return among_others + np.searchsorted(others_before, among_others, side="right")
+    windows = np.empty((own.size, min(WINDOW, n_others)), np.int64)
+    match_windows(levels.first_alike, own, np.sort(own), n_others, windows, 0, own.size)
+    return windows
 
 
 def _random_sets(
