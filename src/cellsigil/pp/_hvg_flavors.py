@@ -109,10 +109,11 @@ def _first(order: np.ndarray, n: int, n_genes: int) -> np.ndarray:
 
 
 def _at_least_nth(x: np.ndarray, n: int) -> np.ndarray:
-    known = np.sort(x[~np.isnan(x)])[::-1]
+    known = x[~np.isnan(x)]
     if not known.size:
         return np.zeros(x.size, bool)
-    return np.nan_to_num(x, nan=-np.inf) >= known[min(n, known.size) - 1]
+    nth = max(known.size - n, 0)
+    return np.nan_to_num(x, nan=-np.inf) >= np.partition(known, nth)[nth]
 
 
 def _dispersions(mean: np.ndarray, var: np.ndarray, flavor: str) -> pd.DataFrame:
