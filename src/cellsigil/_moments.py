@@ -8,6 +8,7 @@ from typing import NamedTuple
 import numpy as np
 
 from cellsigil._block import Block
+from cellsigil._core._double import about_mean, exact, from_units
 from cellsigil._core._expm1 import linear_of
 from cellsigil._core._moments_genes import (
     gene_most,
@@ -29,13 +30,6 @@ class Moments(NamedTuple):
     size: np.ndarray  # cells per batch, batches x 1
     mean: np.ndarray
     var: np.ndarray  # ddof=1
-
-
-class Sum(NamedTuple):
-    """Numbers as the unevaluated sum of two float64, of which the second is small."""
-
-    high: np.ndarray
-    low: np.ndarray
 
 
 def gene_moments(
@@ -77,8 +71,8 @@ def gene_moments(
             split_sums(x, *some[1:3], own, scale, unit, sums, 0, some.n_rows)
 
     total = _total(rows, label, n_batches, add, np.array([1 / unit, 1 / unit**2] * 2))
-    sums, squares = _from_units(total[..., :2], bits), _from_units(total[..., 2:], bits)
-    mean, away = _about_mean(sums, squares, size)
+    sums, squares = from_units(total[..., :2], bits), from_units(total[..., 2:], bits)
+    mean, away = about_mean(sums, squares, size)
     # what rounding of the squares may have made is no variance: a constant gene has none
     away[away <= size * unit**2 + squares.high * 2.0**-75] = 0.0
     return Moments(size, mean / scale, away / np.maximum(size - 1, 1) / scale / scale)
@@ -126,11 +120,8 @@ class Units(NamedTuple):
 
     def moments(self, total: np.ndarray, size: np.ndarray) -> Moments | None:
         """Return the moments, or None where squares that are each rounded to float64 do not give them."""
-        sums, squares = (
-            _from_units(total[..., :2], self.bits),
-            _from_units(total[..., 2:], self.bits),
-        )
-        mean, away = _about_mean(sums, squares, size)
+        sums, squares = (from_units(total[..., t : t + 2], self.bits) for t in (0, 2))
+        mean, away = about_mean(sums, squares, size)
         if (away < squares.high * 2.0**-17).any():
             return None
         scale = 2.0**self.exponent
@@ -228,7 +219,7 @@ def count_sums(rows: Rows, label: np.ndarray, n_batches: int) -> np.ndarray | No
 
 def moments_of_sums(sums: np.ndarray, size: np.ndarray) -> Moments:
     """Return the moments of counts from their exact sums and squares."""
-    mean, away = _about_mean(_exact(sums[..., 0]), _exact(sums[..., 1]), size)
+    mean, away = about_mean(exact(sums[..., 0]), exact(sums[..., 1]), size)
     return Moments(size, mean, away / np.maximum(size - 1, 1))
 
 
@@ -246,7 +237,7 @@ def squares_below(
     n_above = above[..., 0]
     below = moments.size - n_above
     left = sums - above[..., 1:]
-    own_mean, away = _about_mean(_exact(left[..., 0]), _exact(left[..., 1]), np.maximum(below, 1))
+    own_mean, away = about_mean(exact(left[..., 0]), exact(left[..., 1]), np.maximum(below, 1))
     away += below * (own_mean - moments.mean) ** 2
     return away + np.where(n_above > 0, n_above * (limit - moments.mean) ** 2, 0.0)
 
@@ -263,42 +254,3 @@ def _scale(rows: Rows, label: np.ndarray, n_batches: int, factor: float) -> np.n
     most = np.zeros((n_batches, rows.shape[1])) if most is None else most
     exponent = np.frexp(_linear(most.ravel(), factor).reshape(most.shape))[1]
     return np.ldexp(1.0, np.clip(-exponent, -1000, 1000))
-
-
-def _exact(x: np.ndarray) -> Sum:
-    return Sum(x, np.zeros(x.shape))
-
-
-def _from_units(total: np.ndarray, bits: int) -> Sum:
-    """Return parts / 2**bits + rests / 4**bits, exactly."""
-    parts, rests = total[..., 0], total[..., 1]
-    parts = parts + (rests >> bits)
-    high = parts.astype(np.float64)
-    low = (parts - high.astype(np.int64)) + (rests & ((1 << bits) - 1)) * 2.0**-bits
-    total = high + low
-    return Sum(total * 2.0**-bits, (low - (total - high)) * 2.0**-bits)
-
-
-def _about_mean(sums: Sum, squares: Sum, size: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Return the mean and sum((x - mean)**2) = sum(x**2) - sum(x)**2 / n, in twice float64's precision."""
-    high, error = _product(sums.high, sums.high)
-    error += 2 * sums.high * sums.low + sums.low**2
-    ratio = high / size  # sum(x)**2 / n: the quotient, and what it leaves
-    back, lost = _product(ratio, size)
-    rest = ((high - back) - lost + error) / size
-    away = (squares.high - ratio) + (squares.low - rest)
-    return (sums.high + sums.low) / size, np.maximum(away, 0.0)
-
-
-def _product(a: np.ndarray, b: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Return a * b and its rounding error (Dekker 1971)."""
-
-    def halves(x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        wide = x * 134217729.0
-        high = wide - (wide - x)
-        return high, x - high
-
-    product = a * b
-    (a_high, a_low), (b_high, b_low) = halves(a), halves(np.asarray(b, np.float64))
-    error = ((a_high * b_high - product) + a_high * b_low + a_low * b_high) + a_low * b_low
-    return product, error
