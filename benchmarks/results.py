@@ -296,8 +296,8 @@ WHY = {
     "Two threads, which share the memory that the Gram matrix lies in, take up to half as much CPU again: on one "
     "thread the same call took .35 to .39 (pbmc3k resampled, 20,000 cells).",
     "neighbour graph, fresh process": "Imports: what only imports anndata and numba is the floor, 1.2 to 1.4 "
-    "CPU s. The search itself takes .37 to .47 (20,000 cells) and 3.1 to 3.4 (100,000) more, by the rows above: with it "
-    "17x and 7x are the most. Loading our compiled kernels takes .4, importing our code .1.",
+    "CPU s. The search itself takes .37 to .47 (20,000 cells) and 3.1 to 3.4 (100,000) more, by the rows above: with "
+    "it 17x and 7x are the most. Loading our compiled kernels takes .4, importing our code .1.",
     "neighbour graph": "pynndescent stops at a recall of .845 (simulated, 100,000 cells) to .973 (pbmc3k, 100,000), "
     "ours goes on to .99 and reaches .993 to .997; the bar is at higher recall.",
     "Leiden, default": "CREST makes one run, for which ours takes less too (the rows of one seed, `n_runs=1`); the "
