@@ -9,7 +9,7 @@ import pytest
 import scipy.sparse as sp
 
 from cellsigil import pp
-from cellsigil._core import _ivf, _keep, _knn, _lists
+from cellsigil._core import _ivf, _keep, _knn, _lists, _refine
 from cellsigil._core._graph import fuzzy_union
 from cellsigil._core._jit import threads
 
@@ -374,7 +374,7 @@ def test_a_neighbour_is_met_by_way_of_another():
     rows = rng.integers(0, 12, (8, 5))
     needed, needed_there, out = rng.random((8, 5)), rng.random((12, 5)), np.empty((8, 5))
     for start in (0, 3):
-        _ivf.by_way_of(needed, ids, rows, there, needed_there, out, start, start + 5)
+        _refine.by_way_of(needed, ids, rows, there, needed_there, out, start, start + 5)
     for a in range(8):
         for t in range(5):
             ways = [
