@@ -143,7 +143,7 @@ class Totals(NamedTuple):
 
 
 def row_sums(counts: Rows) -> np.ndarray:
-    """Return the total of every cell, float64, exact for counts."""
+    """Return the total of every cell, float64, exact: of rows read as counts, and of no others."""
     return Totals.of(counts).total
 
 
