@@ -300,12 +300,11 @@ WHY = {
     "it 17x and 7x are the most. Loading our compiled kernels takes .4, importing our code .1.",
     "neighbour graph": "pynndescent stops at a recall of .845 (simulated, 100,000 cells) to .973 (pbmc3k, 100,000), "
     "ours goes on to .99 and reaches .993 to .997; the bar is at higher recall.",
-    "Leiden, default": "CREST makes one run, for which ours takes less too (the rows of one seed, `n_runs=1`); the "
-    "default is two, combined, or four where two differ, and carried on where that gained something: this puts the "
-    "modularity at or above igraph converged; CREST's is .0005 to .0016 below ours on the real graphs. Two runs alone "
-    "cost 1.1 to 1.5 of CREST's one, by the rows of one seed. One run and three climbs from it, measured when a run "
-    "took a sixth more, would cost .65 to .97 of it, but its labels of two seeds agree less (ARI .93 instead of .95 on "
-    "pbmc3k, .83 instead of .88 on three lines), at modularities to .0015 lower.",
+    "Leiden, default": "CREST makes one run, for which ours takes half as much (the rows of one seed, `n_runs=1`); "
+    "the default is two, combined, and carried on where that gained something, which puts the modularity at igraph's "
+    "converged (.0005 below it to .0014 above), .0004 to .0025 above CREST's on the real graphs. Cheaper ways were "
+    "measured: two runs of one round each, carried on for longer, would take .82 to .87 of ours and lose .0001 to .0007; "
+    "carrying on for one round only .85, and .0001 to .0005, most at 50,000 cells.",
     "Leiden, one seed": "On graphs of 300 to 2,700 cells a call takes 2 to 13 ms, of which .5 to 2 are reading and "
     "checking the graph and writing a categorical column.",
     "UMAP layout": "The chain of a vertex's attractions, each from where the last one left it, is latency, not "

@@ -7,7 +7,16 @@ from scipy.sparse.csgraph import connected_components
 
 from cellsigil._core import _leiden
 from cellsigil._core._jit import threads
-from cellsigil._core._leiden import _combined, _rounds, _scaled, leiden, split, sweep
+from cellsigil._core._leiden import (
+    _combined,
+    _in_order,
+    _rounds,
+    leiden,
+    near_each_other,
+    scaled,
+    split,
+    sweep,
+)
 from cellsigil._core._leiden_move import BLOCK, LARGE, move_nodes, shuffled
 from cellsigil._core._leiden_refine import aggregate, refine, renumber
 from cellsigil._core._leiden_round import HEAT, modularity
@@ -41,6 +50,12 @@ def cliques(size, n, link=0.1):
 
 def run(graph, *, resolution=1.0, n_iterations=2, seeds=(0, 1, 2, 3)):
     return leiden(graph, resolution=resolution, n_iterations=n_iterations, seeds=seeds)
+
+
+def level_of(graph):
+    """The graph as kernels take it, vertices in their own order."""
+    csr = graph.indptr.astype(np.int64), graph.indices, graph.data.astype(np.float64)
+    return scaled(*csr, np.arange(graph.shape[0], dtype=np.int32))[0]
 
 
 def partitions(n):
@@ -137,30 +152,57 @@ def test_same_bits_with_threads_and_in_turn(monkeypatch):
     assert quality == reached
 
 
-def test_only_two_runs_are_made_where_they_are_alike_and_not_carried_on_for_nothing(monkeypatch):
+def test_what_runs_combine_to_is_carried_on_only_where_it_is_better(monkeypatch):
     seen = []
     monkeypatch.setattr(_leiden, "_rounds", lambda *a: seen.append(a[3]) or _rounds(*a))
     clear, unclear = cliques(10, 6), random_graph(400, 0.02, 3)
-    run(clear, seeds=[5, 6, 7, 8])
+    run(clear, seeds=[5, 6])
     assert sorted(seen) == [5, 6]
     seen.clear()
-    run(unclear, seeds=[5, 6, 7, 8])
-    assert set(seen[:-1]) == {5, 6, 7, 8}  # the last call goes on with what they combine to
-    assert len(seen) == 4 + 1
+    single = [run(unclear, seeds=[seed])[1] for seed in (5, 6)]
+    assert seen == [5, 6]
     seen.clear()
-    sweep(unclear, resolutions=[1.0, 1e-9], n_iterations=2, seeds=[5, 6, 7, 8])
-    assert len(seen) == 4 + 1 + 2  # at 1e-9 all is one community, in both runs
-
-
-def test_runs_that_end_alike_but_apart_are_carried_on(monkeypatch):
-    graph, seen = random_graph(400, 0.02, 3), []
-    monkeypatch.setattr(_leiden, "ALIKE", 1.0)
-    monkeypatch.setattr(_leiden, "_rounds", lambda *a: seen.append(a[3]) or _rounds(*a))
-    single = [run(graph, seeds=[seed])[1] for seed in (5, 6)]
-    seen.clear()
-    _, quality = run(graph, seeds=[5, 6])
-    assert len(seen) == 3
+    _, quality = run(unclear, seeds=[5, 6])
+    assert set(seen[:2]) == {5, 6}
+    assert len(seen) == 2 + 1  # the last call goes on with what they combine to
     assert quality > max(single)
+    seen.clear()
+    sweep(unclear, resolutions=[1.0, 1e-9], n_iterations=2, seeds=[5, 6, 7])
+    assert len(seen) == 3 + 1 + 3  # at 1e-9 all is one community, in every run
+
+
+def test_every_vertex_has_one_place_near_its_neighbours():
+    blocks = sp.block_diag([cliques(10, 20), np.zeros((2, 2)), cliques(7, 9)], "csr")
+    mixed = np.random.default_rng(0).permutation(blocks.shape[0])
+    graph = blocks[mixed][:, mixed]
+    order, (indptr, indices, data, strength), within = _in_order(graph)
+    assert np.array_equal(np.sort(order), np.arange(graph.shape[0]))
+    moved = graph[order][:, order]
+    got = sp.csr_matrix((data, indices, indptr), shape=graph.shape)
+    np.testing.assert_allclose(got.toarray(), moved.toarray() / graph.sum(), rtol=1e-12)
+    np.testing.assert_allclose(strength, moved.sum(axis=1).A1 / graph.sum(), rtol=1e-12)
+    assert within == 0
+    n, component = connected_components(moved, directed=False)
+    assert (np.diff(component) != 0).sum() == n - 1  # one component after the other
+
+    def apart(matrix):
+        rows, columns = matrix.nonzero()
+        return np.abs(rows - columns).mean()
+
+    assert apart(moved) < apart(graph) / 2
+    assert near_each_other(np.array([0, 0, 0]), np.empty(0, np.int32)).tolist() == [0, 1]
+
+
+def test_loops_count_in_strengths_and_zeros_nowhere():
+    dense = np.array([[3.0, 1, 0], [1, 0, 0], [0, 0, 4]])
+    graph = sp.csr_matrix((np.r_[3.0, 1, 1, 0, 4], ([0, 0, 1, 1, 2], [0, 1, 0, 2, 2])), shape=(3, 3))
+    order, (indptr, indices, data, strength), within = _in_order(graph)
+    dense = dense[order][:, order] / 9
+    assert within == pytest.approx(7 / 9)
+    np.testing.assert_allclose(strength, dense.sum(axis=1))
+    got = sp.csr_matrix((data, indices, indptr), shape=(3, 3))
+    assert got.nnz == 2
+    np.testing.assert_allclose(got.toarray(), dense - np.diag(np.diag(dense)))
 
 
 @pytest.mark.parametrize("n_labels", [1, 2, 4])
@@ -177,7 +219,7 @@ def test_split_means_connected_and_together_in_all_labels(n_labels):
 def test_combined_runs_are_no_worse_than_the_best_of_them():
     better = 0
     for seed in range(6):
-        level, _ = _scaled(random_graph(400, 0.05, seed, groups=8))
+        level = level_of(random_graph(400, 0.05, seed, groups=8))
         found = [_rounds(level, 1.0, 1, run) for run in range(3)]
         for labels, quality in found:
             assert quality == pytest.approx(modularity(*level, 0.0, 1.0, labels), abs=1e-12)
@@ -189,7 +231,7 @@ def test_combined_runs_are_no_worse_than_the_best_of_them():
 
 
 def test_moving_stops_after_so_many_visits():
-    level, _ = _scaled(random_graph(200, 0.1, 4, groups=4))
+    level = level_of(random_graph(200, 0.1, 4, groups=4))
     whole, none, some = (np.arange(200, dtype=np.int32) for _ in range(3))
     n_moves, _ = move_nodes(*level, 1.0, 1e-12, whole, 7, -1)
     assert n_moves > 150
@@ -248,7 +290,7 @@ def test_leaves_the_graph_alone():
 
 def test_parts_lie_within_communities_are_connected_and_aggregate_to_the_same_weights():
     graph = random_graph(200, 0.1, 4, groups=4)
-    level, _ = _scaled(graph)
+    level = level_of(graph)
     community = np.arange(200, dtype=np.int32)
     n_moves, left = move_nodes(*level, 1.0, 1e-12, community, 7)
     assert n_moves > 0

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from itertools import batched, product
 
 import numpy as np
 import scipy.sparse as sp
@@ -12,15 +13,78 @@ from cellsigil._core._layout import scramble
 from cellsigil._core._leiden_refine import aggregate, renumber
 from cellsigil._core._leiden_round import ROUNDING, Graph, climb, modularity, one_round
 
-# Two runs this close in modularity, combined, are enough; the sd between seeds is .0005 to .001. On ten graphs the
-# mean modularity was at or above four separate runs', but for one of 909 cells (.0001 below, its standard error), for
-# half the cost where runs are alike; at .001 that graph, whose runs end in different places, lost .0002.
-ALIKE = 5e-4
 # What runs combine to is carried on only if it beats the second best of them by more than this: where types are clean
 # it does not, which saves a quarter; over 24 seeds each on seven graphs modularity lost .00003 at most. That two runs
 # end alike is not enough: on pbmc3k resampled to 20,000 they may by chance, far below what they combine to (-.0003).
 SAME = 5e-5
+# It ends with a round that gains less: .00005 of modularity on graphs of 909 and 2,700 cells, an eighth of the cost.
+ENOUGH = 2e-4
 SMALL = 20_000  # stored edges: a run takes 2 ms, and threads would wait for each other
+
+
+@kernel
+def near_each_other(indptr, indices):
+    """Return the vertices (n,) int32 in an order in which neighbours follow one another: depth first.
+
+    What a vertex reads of its neighbours then lies in few places of memory: a run on 100,000 cells in any
+    order takes a sixth to a quarter less, for a tenth of that.
+    """
+    n = indptr.size - 1
+    order, seen, stack = np.empty(n, np.int32), np.zeros(n, np.bool_), np.empty(n, np.int32)
+    n_found = 0
+    for first in range(n):
+        if seen[first]:
+            continue
+        seen[first] = True
+        stack[0], waiting = first, 1
+        while waiting:
+            waiting -= 1
+            v = stack[waiting]
+            order[n_found] = v
+            n_found += 1
+            for k in range(indptr[v], indptr[v + 1]):
+                j = np.uint32(indices[k])
+                if not seen[j]:
+                    seen[j] = True
+                    stack[waiting] = j
+                    waiting += 1
+    return order
+
+
+@kernel
+def scaled(indptr, indices, data, order):
+    """Return CSR of the vertices in ``order``, their strengths, which sum to 1, and the self-loops' weight.
+
+    Self-loops and zeros are left out of the CSR. Where no edge has a weight, strengths are 0.
+    """
+    n, most = order.size, 0.0
+    place, strength = np.empty(n, np.int32), np.zeros(n)
+    for k in range(data.size):
+        most = max(most, data[k])
+    unit = most if most > 0 else 1.0  # weights may be too large to add up, or too small
+    total = 0.0
+    for t in range(n):
+        place[order[t]] = t
+    for v in range(n):
+        of_v = 0.0
+        for k in range(indptr[v], indptr[v + 1]):
+            of_v += data[k] / unit
+        strength[place[v]] = of_v
+        total += of_v
+    total = total if total > 0 else 1.0
+    starts, columns, weights = np.zeros(n + 1, np.int64), np.empty_like(indices), np.empty(data.size)
+    filled, within = np.uint64(0), 0.0
+    for t in range(n):
+        strength[t] /= total
+        for k in range(np.uint64(indptr[order[t]]), np.uint64(indptr[order[t] + 1])):
+            to, weight = place[np.uint32(indices[k])], data[k] / unit / total
+            if to == t:
+                within += weight
+            elif weight > 0:
+                columns[filled], weights[filled] = to, weight
+                filled += np.uint64(1)
+        starts[t + 1] = filled
+    return (starts, columns[:filled], weights[:filled], strength), within
 
 
 @kernel
@@ -60,11 +124,10 @@ def leiden(
     """Return labels (n,) int32, and their modularity at resolution 1, of one run a seed.
 
     The graph is symmetric with weights from 0 up; a self-loop counts in its vertex's strength. A run makes
-    ``n_iterations`` rounds, or with -1 goes on until nothing changes. Of several seeds the first two run; the
-    others only if the modularities of the two differ by more than .0005. What the runs agree on becomes one
-    node each, each run climbs on the graph of those, and the best, if it is more than .00005 better than the
-    second best run, goes on for as many rounds again. Without any weight every vertex stays alone, and the
-    modularity is NaN.
+    ``n_iterations`` rounds, or with -1 goes on until nothing changes. What the runs of several seeds agree on
+    becomes one node each, each run climbs on the graph of those, and the best, if it is more than .00005
+    better than the second best run, goes on for as many rounds again, or until one gains less than .0002.
+    Without any weight every vertex stays alone, and the modularity is NaN.
     """
     return sweep(graph, resolutions=[resolution], n_iterations=n_iterations, seeds=seeds)[0]
 
@@ -74,15 +137,14 @@ def sweep(
 ) -> list[tuple[np.ndarray, float]]:
     """Return what `leiden` does at each of the resolutions; all runs go in parallel."""
     n = graph.shape[0]
-    level, within = _scaled(graph)
+    order, level, within = _in_order(graph)
     if not level[3].any():
         return [(np.arange(n, dtype=np.int32), float("nan")) for _ in resolutions]
     in_turn: Callable[[Callable, Iterable], Iterator] = map if graph.nnz < SMALL else in_threads
-    runs: list[list[tuple[np.ndarray, float]]] = [[] for _ in resolutions]
 
-    def run(task: tuple[int, int]) -> tuple[np.ndarray, float]:
-        which, seed = task
-        return _rounds(level, resolutions[which], n_iterations, seed)
+    def run(task: tuple[float, int]) -> tuple[np.ndarray, float]:
+        resolution, seed = task
+        return _rounds(level, resolution, n_iterations, seed)
 
     def finish(task: tuple[float, list[tuple[np.ndarray, float]]]) -> tuple[np.ndarray, float]:
         resolution, found = task
@@ -93,52 +155,37 @@ def sweep(
             second = sorted(quality for _, quality in found)[-2]
             if modularity(*level, 0.0, resolution, best) - second > SAME:
                 best = _rounds(level, resolution, n_iterations, dice, best)[0]
-        best = split(*level[:2], best[None])[0]
-        return best, float(modularity(*level, within, 1.0, best))
+        parts = split(*level[:2], best[None])[0]
+        labels = np.empty_like(parts)
+        labels[order] = parts
+        return labels, float(modularity(*level, within, 1.0, parts))
 
-    for wave in (seeds[:2], seeds[2:]):
-        apart = [which for which, found in enumerate(runs) if not _alike(found)]
-        tasks = [(which, seed) for which in apart for seed in wave]
-        for (which, _), result in zip(tasks, in_turn(run, tasks), strict=True):
-            runs[which].append(result)
-    return list(in_turn(finish, zip(resolutions, runs, strict=True)))
-
-
-def _alike(found: list[tuple[np.ndarray, float]]) -> bool:
-    reached = [quality for _, quality in found]
-    return len(found) > 1 and max(reached) - min(reached) <= ALIKE
+    runs = list(in_turn(run, product(resolutions, seeds)))
+    by_resolution = batched(runs, len(seeds))
+    return list(in_turn(finish, zip(resolutions, map(list, by_resolution), strict=True)))
 
 
-def _scaled(graph: sp.csr_matrix) -> tuple[Graph, float]:
-    """Return CSR without self-loops and zeros, strengths that sum to 1, and the weight of all self-loops."""
-    rows = np.repeat(np.arange(graph.shape[0]), np.diff(graph.indptr))
-    data = graph.data.astype(np.float64) / (graph.data.max(initial=0) or 1)
-    strength = np.bincount(rows, data, minlength=graph.shape[0])
-    total = strength.sum() or 1.0
-    data, strength = data / total, strength / total
-    loop = rows == graph.indices
-    kept = ~loop & (data > 0)
-    if kept.all():
-        indptr, indices = graph.indptr.astype(np.int64), graph.indices.astype(np.int32, copy=False)
-        return (indptr, indices, data, strength), 0.0
-    indptr = np.concatenate([[0], np.cumsum(np.bincount(rows[kept], minlength=graph.shape[0]))])
-    indices = graph.indices[kept].astype(np.int32)
-    return (indptr.astype(np.int64), indices, data[kept], strength), float(data[loop].sum())
+def _in_order(graph: sp.csr_matrix) -> tuple[np.ndarray, Graph, float]:
+    """Return the vertices, those that are neighbours near each other, and what `scaled` makes of them."""
+    indptr, indices = graph.indptr.astype(np.int64), graph.indices.astype(np.int32, copy=False)
+    order = near_each_other(indptr, indices)
+    return order, *scaled(indptr, indices, graph.data.astype(np.float64, copy=False), order)
 
 
 def _rounds(
     graph: Graph, resolution: float, n_iterations: int, seed: int, labels: np.ndarray | None = None
 ) -> tuple[np.ndarray, float]:
-    """Return labels from 0 and their quality after so many rounds, or fewer if one gains nothing.
+    """Return labels from 0 and their quality after so many rounds, or fewer if one gains next to nothing.
 
     Rounds go on from ``labels``, or begin with every vertex alone.
     """
     done, reached, gain, first = 0, -np.inf, np.inf, labels is None
+    enough = ROUNDING if first or n_iterations < 0 else ENOUGH
     if labels is None:
         labels = np.arange(graph[3].size, dtype=np.int32)
     else:
         labels, reached = labels.copy(), modularity(*graph, 0.0, resolution, labels)
-    while done != n_iterations and gain > ROUNDING:
+    while done != n_iterations and gain > enough:
         dice = scramble(scramble(seed) + done)
         labels = one_round(graph, resolution, labels, dice, first=first and done == 0)
         quality = modularity(*graph, 0.0, resolution, labels)
@@ -152,8 +199,8 @@ def _combined(
 ) -> np.ndarray:
     """Return the best labels that the runs reach on the graph of what they agree on.
 
-    At half of four runs' cost, two so combined are as good: on pbmc3k and its resampled 20,000 cells .0001
-    better, where without it the best of two falls .0003 to .001 short.
+    On pbmc3k and its resampled 20,000 cells two so combined are better than the best of four by .0001,
+    where without it the best of two falls .0003 to .001 short of that.
     """
     part, n_parts = split(*graph[:2], np.stack([labels for labels, _ in found]))
     coarse, best, reached = aggregate(*graph, part, n_parts), part, -np.inf
