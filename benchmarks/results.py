@@ -303,8 +303,8 @@ WHY = {
     "Leiden, default": "CREST makes one run, for which ours takes half as much (the rows of one seed, `n_runs=1`); "
     "the default is two, combined, and carried on where that gained something, which puts the modularity at igraph's "
     "converged (.0005 below it to .0014 above), .0004 to .0025 above CREST's on the real graphs. Cheaper ways were "
-    "measured: two runs of one round each, carried on for longer, would take .82 to .87 of ours and lose .0001 to .0007; "
-    "carrying on for one round only .85, and .0001 to .0005, most at 50,000 cells.",
+    "measured: two runs of one round each, carried on for longer, would take .82 to .87 of ours and lose .0001 to "
+    ".0007; carrying on for one round only .85, and .0001 to .0005, most at 50,000 cells.",
     "Leiden, one seed": "On graphs of 300 to 2,700 cells a call takes 2 to 13 ms, of which .5 to 2 are reading and "
     "checking the graph and writing a categorical column.",
     "UMAP layout": "The chain of a vertex's attractions, each from where the last one left it, is latency, not "

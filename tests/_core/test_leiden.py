@@ -195,7 +195,9 @@ def test_every_vertex_has_one_place_near_its_neighbours():
 
 def test_loops_count_in_strengths_and_zeros_nowhere():
     dense = np.array([[3.0, 1, 0], [1, 0, 0], [0, 0, 4]])
-    graph = sp.csr_matrix((np.r_[3.0, 1, 1, 0, 4], ([0, 0, 1, 1, 2], [0, 1, 0, 2, 2])), shape=(3, 3))
+    graph = sp.csr_matrix(
+        (np.r_[3.0, 1, 1, 0, 4], ([0, 0, 1, 1, 2], [0, 1, 0, 2, 2])), shape=(3, 3)
+    )
     order, (indptr, indices, data, strength), within = _in_order(graph)
     dense = dense[order][:, order] / 9
     assert within == pytest.approx(7 / 9)

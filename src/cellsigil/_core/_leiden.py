@@ -72,7 +72,11 @@ def scaled(indptr, indices, data, order):
         strength[place[v]] = of_v
         total += of_v
     total = total if total > 0 else 1.0
-    starts, columns, weights = np.zeros(n + 1, np.int64), np.empty_like(indices), np.empty(data.size)
+    starts, columns, weights = (
+        np.zeros(n + 1, np.int64),
+        np.empty_like(indices),
+        np.empty(data.size),
+    )
     filled, within = np.uint64(0), 0.0
     for t in range(n):
         strength[t] /= total
