@@ -116,7 +116,8 @@ def aggregate(indptr, indices, data, strength, part, n_parts):
         nodes[place[part[v]]] = v
         place[part[v]] += 1
     starts, columns = np.zeros(n_parts + 1, np.int64), np.empty(indices.size + 1, np.int32)
-    weights, weight, filled = np.empty(indices.size), np.zeros(n_parts), np.uint64(0)
+    weights, filled = np.empty(indices.size, data.dtype), np.uint64(0)
+    weight = np.zeros(n_parts)
     for c in range(n_parts):
         for t in range(first[c], first[c + 1]):
             v = nodes[t]
