@@ -225,8 +225,8 @@ def agreement() -> list[str]:
     lines += [
         "",
         "On the 240 cells of three lines ours agree with scanpy's less than those with each other: partitions into "
-        "5 and into 6 clusters are .0003 of modularity apart there, and ours end in the first, scanpy's carried on in "
-        "the second.",
+        "5 and into 6 clusters are .0003 of modularity apart there; ours end in either, scanpy's carried on in the "
+        "second.",
     ]
     return [*lines, ""]
 
@@ -274,8 +274,8 @@ def memory() -> list[str]:
 WHY = {
     "QC metrics": "CREST's call measures totals, numbers of genes and one gene set, for which ours takes less too (the "
     "row of what CREST measures); ours also measures top-n shares (.01 CPU s at 20,000 cells of pbmc3k) and two more "
-    "sets, whose names it has to find among all genes (.005). The ratio strayed from .77 to .86 between two runs of "
-    "the same code; called again and again, without memory touched before, ours took .066 and, of 100,000 cells, .26.",
+    "sets, whose names it has to find among all genes (.005). The ratio strays between sessions: .71 to .77 on one "
+    "machine of the kind, .87 to .99 on the next.",
     "normalise": "scanpy writes over its counts; ours makes a matrix beside them, as does our contract's floor. One "
     "call (`pp.normalize_hvg`) passes over the counts twice, for totals and to write; the same by two calls stands "
     "beside it. Of 39 M entries on one thread it takes .013 CPU s to check them, .007 for totals and what they span, "
@@ -305,7 +305,7 @@ WHY = {
     "converged (.0005 below it to .0014 above), .0004 to .0025 above CREST's on the real graphs. Cheaper ways were "
     "measured: two runs of one round each, carried on for longer, would take .82 to .87 of ours and lose .0001 to "
     ".0007; carrying on for one round only .85, and .0001 to .0005, most at 50,000 cells.",
-    "Leiden, one seed": "On graphs of 300 to 2,700 cells a call takes 2 to 13 ms, of which .5 to 2 are reading and "
+    "Leiden, one seed": "On graphs of 300 to 2,700 cells a call takes 1 to 9 ms, of which .5 to 2 are reading and "
     "checking the graph and writing a categorical column.",
     "UMAP layout": "The chain of a vertex's attractions, each from where the last one left it, is latency, not "
     "bytes.",
