@@ -50,7 +50,7 @@ def test_changes_go_to_every_step_of_that_name():
 def test_the_shipped_presets_clusters_can_be_of_a_single_run():
     preset = load("pbmc")
     for changed, n_runs in (
-        (preset, 4),
+        (preset, 2),
         (preset.with_arguments({"tl.cluster.n_runs": 1}), 1),
     ):
         steps = tomllib.loads(changed.to_toml(resolved=True))["steps"]
