@@ -4,8 +4,7 @@
 
 Five real graphs, pbmc3k scaled up by multinomial resampling, and our simulator's. Modularity is a mean over ten seeds
 at two iterations; "converged" is igraph with n_iterations=-1. scanpy's time includes building the igraph, igraph's own
-does not. Ours, default, is `tl.cluster`'s two runs combined; one seed, its `n_runs=1`. Each round has its own seed,
-which all tools share.
+does not. Ours, default, is `tl.cluster`'s two runs combined; one seed, its `n_runs=1`. Each call has a seed of its own.
 """
 
 from __future__ import annotations

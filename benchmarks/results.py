@@ -302,8 +302,9 @@ WHY = {
     "ours goes on to .99 and reaches .993 to .997; the bar is at higher recall.",
     "Leiden, default": "CREST makes one run, for which ours takes half as much (the rows of one seed, `n_runs=1`); "
     "the default is two, combined, and carried on where that gained something, which puts the modularity at igraph's "
-    "converged (.0005 below it to .0014 above), .0004 to .0025 above CREST's on the real graphs. Cheaper ways were "
-    "measured: two runs of one round each, carried on for longer, would take .82 to .87 of ours and lose .0001 to "
+    "converged on the real graphs or above (by .0021 at most) and .0003 to .0015 above CREST's; of pbmc3k resampled "
+    ".0001 (20,000 cells) and .0006 (100,000) below converged, .0023 and .0016 above CREST's. Cheaper ways were "
+    "measured: two runs of one round each, carried on for longer, would take .72 to .87 of ours and lose .0001 to "
     ".0007; carrying on for one round only .85, and .0001 to .0005, most at 50,000 cells.",
     "Leiden, one seed": "On graphs of 300 to 2,700 cells a call takes 1 to 9 ms, of which .5 to 2 are reading and "
     "checking the graph and writing a categorical column.",

@@ -75,8 +75,8 @@ def one_round(
 
     The first round visits each vertex once and climbs with every part alone: large communities that met too
     early can't part again node by node. On ten graphs two runs of this kind, combined, have the modularity of
-    two that move to the end and climb both ways (within .0002; .0008 less on one of 909 cells), for .7 to .85
-    of the cost. ``community`` is changed.
+    two that move on and climb both ways, for .7 to .85 of the cost: within .0001 on seven, .0002 less on pbmc3k
+    resampled to 20,000 and 50,000 cells, .0008 less on one of 909. ``community`` is changed.
     """
     slack, most = ROUNDING * (1 + resolution), community.size if first else -1
     move_nodes(*graph, resolution, slack, community, scramble(dice + 1), most)
