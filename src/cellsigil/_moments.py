@@ -161,13 +161,12 @@ def _total(
 ) -> np.ndarray:
     """Return the sums that ``add`` makes of all rows, batches x genes x 4, as int64 multiples of units."""
 
-    def part(block: Block, first: int) -> np.ndarray:
-        room = Room.of(n_batches, block.n_cols)
-        add_pieces(block, first, label, add, per_unit, room)
-        return room.total
-
-    total = rows.reduce(part, np.add)
-    return np.zeros((n_batches, rows.shape[1], 4), np.int64) if total is None else total
+    return rows.accumulate(
+        lambda: Room.of(n_batches, rows.shape[1]),
+        lambda block, first, room: add_pieces(block, first, label, add, per_unit, room),
+        np.add,
+        lambda room: room.total,
+    )
 
 
 class Room(NamedTuple):
@@ -208,12 +207,10 @@ def count_sums(rows: Rows, label: np.ndarray, n_batches: int) -> np.ndarray | No
     A sum of whole numbers that ends below 2**53 was below it all the way: every addition was exact.
     """
 
-    def part(block: Block, first: int) -> np.ndarray:
-        sums = np.zeros((n_batches, block.n_cols, 2))
+    def add(block: Block, first: int, sums: np.ndarray) -> None:
         whole_sums(*block[:3], label[first:], sums, 0, block.n_rows)
-        return sums
 
-    sums = rows.reduce(part, np.add)
+    sums = rows.accumulate(lambda: np.zeros((n_batches, rows.shape[1], 2)), add, np.add)
     return sums if sums.max() < 2.0**53 else None
 
 
@@ -228,12 +225,10 @@ def squares_below(
 ) -> np.ndarray:
     """Return the sums of (min(x, limit) - mean)**2 of counts, given their exact sums and squares."""
 
-    def part(block: Block, first: int) -> np.ndarray:
-        above = np.zeros((*limit.shape, 3))
+    def add(block: Block, first: int, above: np.ndarray) -> None:
         sums_above(*block[:3], label[first:], limit, above, 0, block.n_rows)
-        return above
 
-    above = rows.reduce(part, np.add)
+    above = rows.accumulate(lambda: np.zeros((*limit.shape, 3)), add, np.add)
     n_above = above[..., 0]
     below = moments.size - n_above
     left = sums - above[..., 1:]
@@ -245,12 +240,9 @@ def squares_below(
 def _scale(rows: Rows, label: np.ndarray, n_batches: int, factor: float) -> np.ndarray:
     """Return the power of two for each gene of a batch that brings its values into -1..1."""
 
-    def largest(block: Block, first: int) -> np.ndarray:
-        most = np.zeros((n_batches, block.n_cols))
+    def update(block: Block, first: int, most: np.ndarray) -> None:
         gene_most(*block[:3], label[first:], most, 0, block.n_rows)
-        return most
 
-    most = rows.reduce(largest, np.maximum)
-    most = np.zeros((n_batches, rows.shape[1])) if most is None else most
+    most = rows.accumulate(lambda: np.zeros((n_batches, rows.shape[1])), update, np.maximum)
     exponent = np.frexp(_linear(most.ravel(), factor).reshape(most.shape))[1]
     return np.ldexp(1.0, np.clip(-exponent, -1000, 1000))

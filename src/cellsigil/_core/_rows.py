@@ -59,24 +59,24 @@ def sum_top(lanes, most, large, ns, total):
 
     ``lanes[x]`` count the values x, up to ``most``; ``large`` holds those beyond the lanes, ascending.
     """
-    s, taken, t = 0.0, 0, 0
-    above = large.size
-    for place in range(most + above, 0, -1):
-        beyond = place - most - 1
-        x = large[beyond] if beyond >= 0 else np.float64(place)
-        n = 1
-        if beyond < 0:
-            n = lanes[place, 0] + lanes[place, 1] + lanes[place, 2] + lanes[place, 3]
-        if n == 0:
-            continue  # not waiting for the sums of what is not there
-        while t < ns.size and taken + n >= ns[t]:
-            total[t] = s + (ns[t] - taken) * x
+    above, taken, t = 0.0, np.int64(0), 0
+    for k in range(large.size - 1, -1, -1):
+        above += large[k]
+        taken += 1
+        while t < ns.size and ns[t] == taken:
+            total[t] = above
             t += 1
-        if t == ns.size:
-            return
-        taken += n
-        s += n * x
-    total[t:] = s
+    x, n, below = np.uint64(most), np.int64(0), np.int64(0)
+    while t < ns.size:
+        while x > 0:
+            n = np.int64(lanes[x, 0] + lanes[x, 1] + lanes[x, 2] + lanes[x, 3])
+            if taken + n >= ns[t]:
+                break
+            taken += n
+            below += n * np.int64(x)
+            x -= np.uint64(1)
+        total[t] = above + np.float64(below + (ns[t] - taken) * np.int64(x))
+        t += 1
 
 
 @inner
@@ -127,10 +127,11 @@ def sum_sets(row, columns, found, first, sets, lanes, total):
 
     Nearly all are of one set: four lanes again.
     """
-    for t in range(found.size):
-        j = np.uint32(columns[found[t]])
-        for q in range(np.uint32(first[j]), np.uint32(first[j + np.uint32(1)])):
-            lanes[np.uint32(sets[q]), t & 3] += np.float64(row[found[t]])
+    for t in range(np.uint64(found.size)):
+        k = found[t]
+        j, x = np.uint32(columns[k]), np.float64(row[k])
+        for q in range(first[j], first[j + np.uint32(1)]):
+            lanes[sets[q], t & np.uint64(3)] += x
     for s in range(total.size):
         total[s] = (lanes[s, 0] + lanes[s, 1]) + (lanes[s, 2] + lanes[s, 3])
     lanes[:] = 0.0
@@ -142,12 +143,12 @@ def measure_rows(
 ):
     """Measure rows of whole numbers and their columns in one pass.
 
-    Writes the row's sum to ``total``, the sums of its ``ns`` largest values to ``largest`` and the sums
-    over each set's columns to ``of_sets``; column j is in ``sets[first[j] : first[j + 1]]``, and
+    Writes row i's sum to ``total[i]``, the sums of its ``ns`` largest values to ``largest[:, i]`` and the sums
+    over each set's columns to ``of_sets[:, i]``; column j is in ``sets[first[j] : first[j + 1]]``, and
     ``marked[j]`` says that there are any. Adds each entry to ``genes[j]`` as (1, x).
     """
     lanes = np.zeros((SMALL, 4), np.int32)
-    set_lanes = np.zeros((of_sets.shape[1], 4))
+    set_lanes = np.zeros((of_sets.shape[0], 4))
     packed = np.zeros(genes.shape[0], np.uint64)
     large = np.empty(genes.shape[0], np.float64)
     found = np.empty(genes.shape[0] + 1, np.uint32)
@@ -157,10 +158,10 @@ def measure_rows(
             row, columns, marked, packed, lanes, ns.size > 0, large, found
         )
         total[i] = small + add_large(row, columns, genes, large[:n_large])
-        sum_sets(row, columns, found[:n_found], first, sets, set_lanes, of_sets[i])
+        sum_sets(row, columns, found[:n_found], first, sets, set_lanes, of_sets[:, i])
         if ns.size > 0:
             sort_few(large, np.int64(n_large))
-            sum_top(lanes, most, large[:n_large], ns, largest[i])
+            sum_top(lanes, most, large[:n_large], ns, largest[:, i])
             lanes[: most + 1] = 0  # most rows end far below
     for j in range(packed.size):
         genes[j, 0] += np.float64(packed[j] >> SHIFT)

@@ -158,11 +158,10 @@ def filter_genes(
         rules.append(_fixed(measures, "n_cells_by_counts", "low", min_cells))
     if min_counts is not None:
 
-        def totals(block: Block, _: int) -> np.ndarray:
-            return np.bincount(block.indices, weights=block.data, minlength=block.n_cols)
+        def add(block: Block, _: int, total: np.ndarray) -> None:
+            total += np.bincount(block.indices, weights=block.data, minlength=block.n_cols)
 
-        total = rows.reduce(totals, np.add)
-        measures = {"total_counts": np.zeros(adata.n_vars) if total is None else total}
+        measures = {"total_counts": rows.accumulate(lambda: np.zeros(adata.n_vars), add, np.add)}
         rules.append(_fixed(measures, "total_counts", "low", min_counts))
     kept = ~np.logical_or.reduce([np.zeros(adata.n_vars, bool), *(removed for _, removed in rules)])
     _keep(adata, "genes", kept, rules)

@@ -14,6 +14,7 @@ from anndata import AnnData
 from cellsigil import _keys
 from cellsigil._matrix import read_counts, read_log, read_tables, suggest
 from cellsigil._moments import gene_moments
+from cellsigil._tables import with_columns
 from cellsigil.pp._hvg_flavors import by_dispersion, by_variance
 
 log = logging.getLogger(__name__)
@@ -112,9 +113,8 @@ def check_choice(flavor: str, n_top_genes: int, span: float = 1.0) -> None:
 
 def store_choice(adata: AnnData, table: pd.DataFrame, flavor: str, batch_key: str | None) -> None:
     """Write the choice and what it rests on, in place of another flavor's."""
-    adata.var = adata.var.drop(columns=list(COLUMNS), errors="ignore").assign(
-        **{name: table[name].to_numpy() for name in table}
-    )
+    columns = {name: table[name].to_numpy() for name in table}
+    adata.var = with_columns(adata.var, columns, COLUMNS)
     adata.uns[_keys.HVG_UNS] = {"flavor": flavor}
     log.info(
         "chose %d of %d genes as highly variable (%s%s)",

@@ -12,7 +12,7 @@ from cellsigil._block import Block
 from cellsigil._core._moments_genes import look_up_and_add, narrow_sums
 from cellsigil._matrix import HIGHEST_LOG
 from cellsigil._moments import Moments, Room, Units, add_pieces
-from cellsigil._rows import NOTHING, Extent, Rows
+from cellsigil._rows import NOTHING, Extent, Rooms, Rows
 from cellsigil.pp._hvg import batches, check_choice, hvg, store_choice
 from cellsigil.pp._hvg_flavors import by_dispersion
 from cellsigil.pp._normalize import (
@@ -109,19 +109,18 @@ def _in_one_pass(
     units = Units.of(_extent_of_log(totals, factor), float(linear), factor.size)
     if units is None:
         return None
-    rooms: list[Room] = []  # of threads at rest: no block needs fresh memory
+    rooms = Rooms(lambda: Room.of(n_batches, counts.shape[1]))
 
     def fill(block: Block, first: int, out: np.ndarray) -> None:
         def add(piece: Block, row: int, sums: np.ndarray) -> None:
             entries = slice(*block.indptr[[row - first, row - first + piece.n_rows]])
             _log1p_and_add(piece, factor[row:], label[row:], units, out[entries], sums)
 
-        room = rooms.pop() if rooms else Room.of(n_batches, counts.shape[1])
-        add_pieces(block, first, label, add, units.per_unit, room)
-        rooms.append(room)
+        with rooms.one() as room:
+            add_pieces(block, first, label, add, units.per_unit, room)
 
     normalised = counts.map_to_matrix(fill)
-    total = np.sum([room.total for room in rooms], axis=0)
+    total = np.sum([room.total for room in rooms.at_rest], axis=0)
     size = np.bincount(label[label >= 0], minlength=n_batches)[:, None]
     moments = units.moments(total, size)
     return None if moments is None else (normalised, factor, moments)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import numbers
+import operator
 import re
 import warnings
 from collections.abc import Callable, Mapping, Sequence
@@ -17,6 +18,7 @@ from cellsigil._block import Block
 from cellsigil._core._rows import measure_rows
 from cellsigil._files import hdf5_names
 from cellsigil._matrix import read_counts, read_tables, suggest
+from cellsigil._tables import with_columns
 
 log = logging.getLogger(__name__)
 
@@ -85,27 +87,38 @@ def qc(
     flags = np.column_stack([np.zeros((adata.n_vars, 0), bool), *chosen.values()])
 
     marked, ns = flags.any(axis=1), np.array(tops, np.int64)
-    first = np.append(0, np.cumsum(flags.sum(axis=1)))  # gene j is in sets[first[j] : first[j + 1]]
-    sets = np.nonzero(flags)[1]
+    sets = np.nonzero(flags)[1].astype(np.uint32)
+    first = np.zeros(adata.n_vars + 1, np.uint32)  # gene j is in sets[first[j] : first[j + 1]]
+    np.cumsum(flags.sum(axis=1), out=first[1:])
 
-    def measure(block: Block, _: int) -> tuple[list[np.ndarray], np.ndarray]:
-        n = block.n_rows
-        total, largest = np.empty(n), np.empty((n, ns.size))
-        of_sets, genes = np.empty((n, flags.shape[1])), np.zeros((block.n_cols, 2))
-        measure_rows(*block[:3], marked, first, sets, ns, total, largest, of_sets, genes, 0, n)
-        return [np.column_stack([total, np.diff(block.indptr), largest, of_sets])], genes
+    n_shares = ns.size + flags.shape[1]
 
-    def combine(a: tuple, b: tuple) -> tuple:
-        return a[0] + b[0], a[1] + b[1]
+    def measure(block: Block, first_row: int, room: tuple[list, np.ndarray]) -> None:
+        of_cells, genes = room
+        own = np.empty((1 + n_shares, block.n_rows))
+        largest, of_sets = own[1:][: ns.size], own[1:][ns.size :]
+        measure_rows(
+            *block[:3], marked, first, sets, ns, own[0], largest, of_sets, genes, 0, block.n_rows
+        )
+        of_cells.append((first_row, np.diff(block.indptr), own))
 
-    cells, genes = counts.reduce(measure, combine) or measure(counts.whole(), 0)
-    total, n_genes, *shares = np.ascontiguousarray(np.concatenate(cells).T)
+    of_cells, genes = counts.accumulate(
+        lambda: (
+            [(0, np.empty(0, np.int64), np.empty((1 + n_shares, 0)))],
+            np.zeros((adata.n_vars, 2)),
+        ),
+        measure,
+        lambda a, b: (a[0] + b[0], a[1] + b[1]),
+    )
+    of_cells.sort(key=operator.itemgetter(0))
+    n_genes = np.concatenate([sizes for _, sizes, _ in of_cells])
+    total, *shares = np.concatenate([own for _, _, own in of_cells], axis=1)
     largest, of_sets = shares[: ns.size], shares[ns.size :]
     n_cells, of_genes = np.ascontiguousarray(genes.T)
 
     with np.errstate(invalid="ignore", divide="ignore"):  # the shares of an empty cell are NaN
         obs = {
-            "n_genes_by_counts": n_genes.astype(np.int64),
+            "n_genes_by_counts": n_genes,
             "log1p_n_genes_by_counts": np.log1p(n_genes),
             "total_counts": total,
             "log1p_total_counts": np.log1p(total),
@@ -126,10 +139,10 @@ def qc(
             "total_counts": of_genes,
             "log1p_total_counts": np.log1p(of_genes),
         }
-    stale = [f"{p}_{name}" for name in members.keys() - chosen.keys() for p in _SET_COLUMNS]
-    adata.obs = adata.obs.drop(columns=stale, errors="ignore").assign(**obs)
-    stale = list(members.keys() - chosen.keys())
-    adata.var = adata.var.drop(columns=stale, errors="ignore").assign(**var)
+    absent = members.keys() - chosen.keys()
+    stale = {f"{p}_{name}" for name in absent for p in _SET_COLUMNS}
+    adata.obs = with_columns(adata.obs, obs, stale)
+    adata.var = with_columns(adata.var, var, absent)
     log.info(
         "qc of %d cells x %d genes: median total %g, median genes %g; genes per set: %s",
         *adata.shape, np.median(total) if total.size else 0, np.median(n_genes) if total.size else 0,
