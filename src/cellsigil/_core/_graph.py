@@ -13,6 +13,47 @@ SMALLEST = 1e-300  # sum of distances that has an inverse
 LEAST_SCALE = 1e-3  # bandwidth, at least this share of the mean distance
 
 
+# Odd and of no pattern (splitmix64's): an edge's 64 bits are multiplied by them.
+MIX_ENDS, MIX_WEIGHT, MIX_BOTH = (
+    np.uint64(x) for x in (0x9E3779B97F4A7C15, 0xBF58476D1CE4E5B9, 0x94D049BB133111EB)
+)
+
+
+@kernel
+def plain(indptr, indices, data):
+    """Return whether CSR is symmetric, of finite weights above 0, columns ascending and no self-loops.
+
+    Symmetric: as 64 mixed bits each, the entries above the diagonal have the sum of those below it. Two different
+    sets have it by chance once in 2**64. One walk along the rows: 2.1 ns an entry, the transposed matrix takes 12.
+    """
+    n, differ, odd = indptr.size - 1, np.uint64(0), False
+    for i in range(n):
+        columns, weights = indices[indptr[i] : indptr[i + 1]], data[indptr[i] : indptr[i + 1]]
+        left, right = columns[:-1], columns[1:]
+        for k in range(right.size):
+            odd |= right[k] <= left[k]
+        if columns.size:
+            odd |= (columns[0] < 0) | (columns[-1] >= n)
+        for k in range(columns.size):
+            odd |= (columns[k] == i) | (not ((weights[k] > 0) & (weights[k] < np.inf)))
+        for k in range(columns.size):
+            j, weight = np.int64(columns[k]), np.float64(weights[k])
+            ends = (np.uint64(min(i, j)) << np.uint64(32)) | np.uint64(max(i, j))
+            mixed = ends * MIX_ENDS + np.uint64(weight.view(np.int64)) * MIX_WEIGHT
+            mixed = (mixed ^ (mixed >> np.uint64(31))) * MIX_BOTH
+            mixed ^= mixed >> np.uint64(29)
+            below = np.uint64(0) - np.uint64(j < i)  # all bits or none: to take the opposite
+            differ += (mixed ^ below) - below
+    return (not odd) and differ == 0
+
+
+def is_plain(graph: sp.csr_matrix) -> bool:
+    """Return what `plain` says of a CSR whose indptr is sound."""
+    wide = graph.data.astype(np.float64 if graph.data.dtype != np.float32 else np.float32, copy=False)
+    with np.errstate(over="ignore"):  # where nothing is compiled, numpy would warn
+        return plain(graph.indptr.astype(np.int64, copy=False), graph.indices, wide)
+
+
 @inner
 def bandwidth(distances, nearest, target):
     """Return sigma with sum_j exp(-max(0, d_j - nearest) / sigma) = target, or 0 where the sum is always larger.

@@ -25,7 +25,8 @@ def by_dispersion(
         table = _dispersions(moments.mean[b, seen], moments.var[b, seen], flavor)
         table["highly_variable"] = _at_least_nth(table["dispersions_norm"].to_numpy(), n_top)
         if batch_key is None:
-            return table.astype({"dispersions_norm": np.float32})
+            table["dispersions_norm"] = table["dispersions_norm"].astype(np.float32)
+            return table
         # With batches, a gene that a batch lacks counts there as 0, as in scanpy.
         full = pd.DataFrame(0.0, index=range(n_genes), columns=table.columns)
         full.loc[np.flatnonzero(seen)] = table.astype(np.float64).to_numpy()

@@ -9,6 +9,8 @@ import scipy.sparse as sp
 from anndata import AnnData
 
 from cellsigil import _keys
+from cellsigil._block import check_indices, check_indptr
+from cellsigil._core._graph import is_plain
 from cellsigil._matrix import check_adata, suggest
 
 WAY_OUT = "Run cellsigil.pp.neighbors(adata)"
@@ -18,15 +20,15 @@ PARTS = ("indptr", "indices", "data")
 def read_graph(adata: AnnData, neighbors_key: str) -> tuple[sp.csr_matrix, dict[str, Any]]:
     """Return the graph and the parameters that it was made with.
 
-    The graph is a float64 CSR of its own: symmetric (a directed one becomes the mean of both ways),
-    sorted, without self-loops and zeros.
+    The graph is a float64 CSR: symmetric (a directed one becomes the mean of both ways), sorted, without
+    self-loops and zeros. What is so already is not copied, but for its weights.
 
     Raises
     ------
     KeyError
         There is no graph.
     ValueError
-        A weight is negative, NaN or infinite.
+        A weight is negative, NaN or infinite, or the sparse structure is broken.
     """
     check_adata(adata)
     if neighbors_key not in adata.uns:
@@ -42,11 +44,24 @@ def read_graph(adata: AnnData, neighbors_key: str) -> tuple[sp.csr_matrix, dict[
     stored = adata.obsp[key]
     if hasattr(stored, "compute"):  # opened lazily
         stored = stored.compute()
-    graph = sp.csr_matrix(stored, dtype=np.float64, copy=True)
+    graph = sp.csr_matrix(stored)
+    check_indptr(graph, f"obsp[{key!r}]", adata.n_obs, "row")
+    if not is_plain(graph):
+        graph = _made_plain(graph, key, adata.obs_names)
+    parts = (graph.data.astype(np.float64), graph.indices, graph.indptr)
+    graph = sp.csr_matrix(parts, shape=graph.shape)
+    graph.has_canonical_format = True
+    return graph, dict(entry.get("params", {}))
+
+
+def _made_plain(graph: sp.csr_matrix, key: str, names: Any) -> sp.csr_matrix:
+    """Return the mean of both ways, without duplicates, self-loops and zeros, as a matrix of its own."""
+    check_indices(graph, f"obsp[{key!r}]", graph.shape[1], "row")
+    graph = graph.astype(np.float64, copy=True)
     bad = ~((graph.data >= 0) & np.isfinite(graph.data))
     if bad.any():
         row = np.searchsorted(graph.indptr, np.flatnonzero(bad)[0], side="right") - 1
-        cell, found = str(adata.obs_names[row]), graph.data[bad][0]
+        cell, found = str(names[row]), graph.data[bad][0]
         msg = (
             f"obsp[{key!r}] holds {found:g} at cell {cell!r}; weights are finite, from 0 up. "
             f"{WAY_OUT} again."
@@ -56,13 +71,10 @@ def read_graph(adata: AnnData, neighbors_key: str) -> tuple[sp.csr_matrix, dict[
     other_way = graph.T.tocsr()
     if any((getattr(graph, part) != getattr(other_way, part)).any() for part in PARTS):
         graph = (graph + other_way) / 2
-    rows = np.repeat(np.arange(graph.shape[0]), np.diff(graph.indptr))
-    kept = (rows != graph.indices) & (graph.data > 0)
-    if not kept.all():
-        edges = (rows[kept], graph.indices[kept])
-        graph = sp.csr_matrix((graph.data[kept], edges), shape=graph.shape)
+    graph = graph - sp.diags_array(graph.diagonal(), format="csr")
+    graph.eliminate_zeros()
     graph.sort_indices()
-    return graph, dict(entry.get("params", {}))
+    return graph
 
 
 def _is_entry(entry: Any) -> bool:
