@@ -55,7 +55,8 @@ def run(graph, *, resolution=1.0, n_iterations=2, seeds=(0, 1, 2, 3)):
 def level_of(graph):
     """The graph as kernels take it, vertices in their own order."""
     csr = graph.indptr.astype(np.int64), graph.indices, graph.data.astype(np.float64)
-    return scaled(*csr, np.arange(graph.shape[0], dtype=np.int32))[0]
+    room = np.empty(graph.nnz, np.int32), np.empty(graph.nnz, np.float32)
+    return scaled(*csr, np.arange(graph.shape[0], dtype=np.int32), *room)[0]
 
 
 def partitions(n):

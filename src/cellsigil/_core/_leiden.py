@@ -52,11 +52,11 @@ def near_each_other(indptr, indices):
 
 
 @kernel
-def scaled(indptr, indices, data, order):
+def scaled(indptr, indices, data, order, columns, weights):
     """Return CSR of the vertices in ``order``, their strengths, which sum to 1, and the self-loops' weight.
 
-    Self-loops and zeros are left out of the CSR, whose weights are float32. Where no edge has a weight,
-    strengths are 0.
+    Self-loops and zeros are left out of the CSR, of which ``columns`` and ``weights`` are filled. Where no edge
+    has a weight, strengths are 0.
     """
     n, most = order.size, 0.0
     place, strength = np.empty(n, np.int32), np.zeros(n)
@@ -73,8 +73,7 @@ def scaled(indptr, indices, data, order):
         strength[place[v]] = of_v
         total += of_v
     total = total if total > 0 else 1.0
-    starts, columns = np.zeros(n + 1, np.int64), np.empty_like(indices)
-    weights, filled, within = np.empty(data.size, np.float32), np.uint64(0), 0.0
+    starts, filled, within = np.zeros(n + 1, np.int64), np.uint64(0), 0.0
     for t in range(n):
         strength[t] /= total
         for k in range(np.uint64(indptr[order[t]]), np.uint64(indptr[order[t] + 1])):
@@ -170,7 +169,8 @@ def _in_order(graph: sp.csr_matrix) -> tuple[np.ndarray, Graph, float]:
     """Return the vertices, those that are neighbours near each other, and what `scaled` makes of them."""
     indptr, indices = graph.indptr.astype(np.int64), graph.indices.astype(np.int32, copy=False)
     order = near_each_other(indptr, indices)
-    return order, *scaled(indptr, indices, graph.data.astype(np.float64, copy=False), order)
+    room = np.empty(graph.nnz, np.int32), np.empty(graph.nnz, np.float32)  # numpy's: in huge pages
+    return order, *scaled(indptr, indices, graph.data.astype(np.float64, copy=False), order, *room)
 
 
 def _rounds(

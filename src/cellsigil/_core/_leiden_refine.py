@@ -22,8 +22,8 @@ def renumber(labels):
 
 
 @inner
-def draw(parts, gains, n_open, heat, dice):
-    """Return one of the parts, or -1 (gain 0), with odds exp(gain / heat); gains are 0 or more."""
+def draw(gains, n_open, heat, dice):
+    """Return the place of one of the gains, or -1 (gain 0), with odds exp(gain / heat); gains are 0 or more."""
     most = 0.0
     for t in range(n_open):
         most = max(most, gains[t])
@@ -37,7 +37,7 @@ def draw(parts, gains, n_open, heat, dice):
     for t in range(n_open):
         if left < 0:
             break
-        chosen = parts[t]
+        chosen = t
         left -= gains[t]
     return chosen
 
@@ -68,8 +68,8 @@ def refine(indptr, indices, data, strength, resolution, heat, community, dice):
     for v in range(n):
         whole[community[v]] += strength[v]
     part, alone = np.arange(n).astype(np.int32), np.ones(n, np.bool_)
-    weight, joined = np.zeros(n), np.zeros(n)
-    touched, gains = np.empty(n + 1, np.int32), np.empty(n)
+    weight, touched = np.zeros(n), np.empty(n + 1, np.int32)
+    gains, joined = np.empty(n), np.empty(n)
     order = shuffled(n, dice)
     for t in range(n):
         v = order[t]
@@ -88,17 +88,18 @@ def refine(indptr, indices, data, strength, resolution, heat, community, dice):
         n_open = 0
         for u in range(n_touched):
             c = np.uint32(touched[u])
-            gain = weight[c] - pull * total[c]
-            joined[c], weight[c] = weight[c], 0
+            to_c, weight[c] = weight[c], 0
+            gain = to_c - pull * total[c]
             if gain >= 0 and within[c] >= resolution * total[c] * (home - total[c]):
-                touched[n_open], gains[n_open] = c, gain
+                touched[n_open], gains[n_open], joined[n_open] = c, gain, to_c
                 n_open += 1
-        new = draw(touched, gains, n_open, heat * strength[v], dice + t) if n_open else -1
-        if new >= 0:
+        chosen = draw(gains, n_open, heat * strength[v], dice + t) if n_open else -1
+        if chosen >= 0:
+            new = np.uint32(touched[chosen])
             alone[v] = alone[new] = False
             part[v] = new
             total[new] += strength[v]
-            within[new] += within[v] - 2 * joined[new]
+            within[new] += within[v] - 2 * joined[chosen]
     return part, renumber(part)
 
 
