@@ -407,6 +407,7 @@ def test_a_cluster_of_processes_gives_the_same_answers(counts, tmp_path):
     assert "the same" in said.read_text()
 
 
+@settings(deadline=None)  # the first example waits for the compiler
 @given(
     hnp.arrays(
         np.float32,
@@ -424,3 +425,7 @@ def test_the_quick_look_at_a_row_finds_all_that_the_slow_one_finds(data, indices
     _csr.inspect(data, indices, indptr, 5, found, 0, 6)
     for i in range(6):
         assert found[i] == _csr.row_flags(data, indices, indptr[i], indptr[i + 1], 5)
+    for beyond in (1.5, 50.0):
+        fine = not (found & ~np.uint8(_csr.FRACTION)).any() and data.max() < beyond
+        fraction = fine and bool((found & _csr.FRACTION).any())
+        assert _csr.vouch(data, indices, indptr, 5, beyond) == (fine, fraction)

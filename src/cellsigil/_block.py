@@ -148,7 +148,8 @@ def checked(
     block: Block, name: str, expects: Expects, names: tuple[Any, Any], first_row: int = 0
 ) -> Block:
     """Refuse indices out of bounds and bad values by cell and gene, then return the block in canonical form."""
-    found = inspected(block)
+    found = np.zeros(block.n_rows, np.uint8)  # bits of all that is unusual in each row
+    over_range(_csr.inspect, block.n_rows, *block, found)
     if (found & _csr.INDEX).any():
         check_indices(block, name, block.n_cols, "row")
     refused = {"finite": 0, "nonnegative": _csr.NEGATIVE, "counts": _csr.NEGATIVE | _csr.FRACTION}
@@ -159,13 +160,6 @@ def checked(
     if unusual & (_csr.UNSORTED | _csr.DUPLICATE | _csr.ZERO):
         block = _canonical(block)
     return block
-
-
-def inspected(block: Block) -> np.ndarray:
-    """Return the bits of all that is unusual in each row, as `_csr.inspect` names it."""
-    found = np.zeros(block.n_rows, np.uint8)
-    over_range(_csr.inspect, block.n_rows, *block, found)
-    return found
 
 
 def _canonical(block: Block) -> Block:

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from cellsigil import _keys
-from cellsigil._block import Block, Expects, checked, inspected, to_block
+from cellsigil._block import Block, Expects, checked, to_block
 from cellsigil._core import _csr
 from cellsigil._core._jit import in_threads
 from cellsigil._rows import Rows, is_dask
@@ -112,10 +112,8 @@ def map_log(adata: Any, function: Callable[[Block, int], Any], layer: str | None
 
     def work(first: int) -> tuple[bool, bool, Any]:
         piece = block.rows(first, min(first + at_once, block.n_rows))
-        bits = int(np.bitwise_or.reduce(inspected(piece), initial=0))
-        if bits & ~_csr.FRACTION or piece.data.max(initial=0) > HIGHEST_LOG:
-            return False, False, None
-        return True, bool(bits), function(piece, first)
+        fine, fraction = _csr.vouch(*piece, HIGHEST_LOG)
+        return fine, fraction, function(piece, first) if fine else None
 
     done = list(in_threads(work, range(0, block.n_rows, at_once)))
     has_fraction = any(found[1] for found in done)

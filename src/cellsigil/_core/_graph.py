@@ -49,7 +49,9 @@ def plain(indptr, indices, data):
 
 def is_plain(graph: sp.csr_matrix) -> bool:
     """Return what `plain` says of a CSR whose indptr is sound."""
-    wide = graph.data.astype(np.float64 if graph.data.dtype != np.float32 else np.float32, copy=False)
+    wide = graph.data.astype(
+        np.float64 if graph.data.dtype != np.float32 else np.float32, copy=False
+    )
     with np.errstate(over="ignore"):  # where nothing is compiled, numpy would warn
         return plain(graph.indptr.astype(np.int64, copy=False), graph.indices, wide)
 

@@ -63,9 +63,10 @@ def inflations(adata: Any, stats: GroupStats, indexed: list[IndexedSet]) -> np.n
 def _group_variances(scores: np.ndarray, codes: np.ndarray, n_groups: int) -> np.ndarray:
     """Return the variance (ddof 1, 0 of a single cell) of every column in every group: the order moves no bit."""
     n = np.bincount(codes[codes >= 0], minlength=n_groups)[:, None]
+    largest = float(max(scores.max(initial=0.0), -scores.min(initial=0.0)))
 
     def total(center: np.ndarray, power: int) -> np.ndarray:
-        most = float(np.abs(scores).max(initial=0.0)) * power
+        most = largest * power
         scale = scale_for(most**power, len(scores))
         sums = np.zeros(center.shape, np.int64)
         n_columns = scores.shape[1]

@@ -164,7 +164,7 @@ class Levels(NamedTuple):
     @classmethod
     def of(cls, stats: GroupStats, auc: np.ndarray) -> Levels:
         """Sort the genes of the statistics."""
-        by_mean = sorted_by_name(stats.mean_all, np.asarray(stats.genes.astype(str), object))
+        by_mean = sorted_by_name(stats.mean_all, stats.genes)
         place = np.empty(by_mean.size, np.int64)
         place[by_mean] = np.arange(by_mean.size)
         mean = stats.mean_all[by_mean]

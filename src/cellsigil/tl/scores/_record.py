@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
 import numpy as np
+import pandas as pd
 import scipy.sparse as sp
 
 from cellsigil._block import Block
@@ -71,10 +72,10 @@ class Method:
     takes_reference: bool = False
 
 
-def sorted_by_name(values: np.ndarray, names: np.ndarray) -> np.ndarray:
+def sorted_by_name(values: np.ndarray, names: np.ndarray | pd.Index) -> np.ndarray:
     """Return the positions in ascending order of the values, equal ones by name.
 
-    Only names of equal values are compared: sorting all of them took 5 ms of 30,000 genes' 6.
+    Only names of equal values are looked at: sorting all of them took 5 ms of 30,000 genes' 6.
     """
     order = np.empty(values.size, np.int64)
     order_values(values[None], np.arange(values.size), order[None], 0, 1)
@@ -83,7 +84,9 @@ def sorted_by_name(values: np.ndarray, names: np.ndarray) -> np.ndarray:
     starts = np.concatenate(([0], ends[:-1]))
     for start, end in zip(starts[ends - starts > 1], ends[ends - starts > 1]):
         tied = order[start:end]
-        order[start:end] = tied[np.argsort(names[tied], kind="stable")]
+        order[start:end] = tied[
+            np.argsort(np.asarray(names[tied].astype(str), object), kind="stable")
+        ]
     return order
 
 
