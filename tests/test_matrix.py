@@ -429,3 +429,16 @@ def test_the_quick_look_at_a_row_finds_all_that_the_slow_one_finds(data, indices
         fine = not (found & ~np.uint8(_csr.FRACTION)).any() and data.max() < beyond
         fraction = fine and bool((found & _csr.FRACTION).any())
         assert _csr.vouch(data, indices, indptr, 5, beyond) == (fine, fraction)
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_extent_is_what_stored_values_span(dtype):
+    def extent(*values):
+        matrix = sp.csr_matrix(np.array([values], dtype))
+        return tuple(_matrix.as_rows(matrix).extent)
+
+    assert extent(2, 0, 7, 3) == (2, 7, False)
+    assert extent(0.5, 2) == (0.5, 2, True)
+    assert extent(-3, -0.25) == (-3, -0.25, True)
+    assert extent(-3, 5, 1) == (-3, 5, False)
+    assert extent(0, 0) == (np.inf, -np.inf, False)

@@ -16,10 +16,11 @@ from typing import Any, NamedTuple
 import numpy as np
 import scipy.sparse as sp
 
-from cellsigil._block import Block, Expects, checked, pieces, stack, to_block
+from cellsigil._block import Block, Expects, checked, stack, to_block
 from cellsigil._core import _columns
 from cellsigil._core._jit import in_threads, threads
 from cellsigil._core._memory import empty
+from cellsigil._core._rows import span
 from cellsigil._genes import GeneBlock, gene_blocks
 
 
@@ -163,12 +164,13 @@ class Rows:
         """What the stored values span; read once."""
 
         def of_block(block: Block, _: int) -> Extent:
-            head = block.data[:100_000]
-            fraction = bool((head != np.floor(head)).any())
-            least, most = np.inf, -np.inf
-            for piece in pieces(block.data):  # the second look finds it in the cache
-                least, most = min(least, float(piece.min())), max(most, float(piece.max()))
-            return Extent(least, most, fraction)
+            x, integer = block.data, np.dtype(f"i{block.data.dtype.itemsize}")
+            bits, ends = x.view(integer), np.array([np.inf, -np.inf], x.dtype)
+            low, high, fraction = span(x, bits, *ends.view(integer))
+            least, most = np.array([low, high], integer).view(x.dtype)
+            if low < 0:
+                least, most = x.min(), x.max()
+            return Extent(float(least), float(most), fraction)
 
         def join(a: Extent, b: Extent) -> Extent:
             return Extent(min(a.least, b.least), max(a.most, b.most), a.fraction or b.fraction)

@@ -39,6 +39,22 @@ def sum_and_span(data, bits, exact, indptr, total, least, most, start, stop):
             total[i] = wide
 
 
+@kernel
+def span(values, bits, least, most):
+    """Return the bits of the smallest and the largest value, and whether one of the first 100,000 is a fraction.
+
+    ``bits`` are the values' read as integers: of values from 0 up, in their order, and below 0 if one is. ``least``
+    and ``most`` are those of no values at all.
+    """
+    for k in range(bits.size):
+        least, most = min(least, bits[k]), max(most, bits[k])
+    fraction, k = False, 0
+    while not fraction and k < min(values.size, 100_000):
+        fraction = values[k] != np.floor(values[k])
+        k += 1
+    return least, most, fraction
+
+
 @inner
 def sort_few(values, n):
     """Sort the first n values by Shell's method: quick enough for few, and 2 s less to compile than np.sort."""

@@ -19,6 +19,7 @@ from cellsigil.pp._normalize import (
     SmallCounts,
     Totals,
     counts_to_scale,
+    in_parts,
     normalize,
     size_factors,
     store_normalised,
@@ -113,8 +114,10 @@ def _in_one_pass(
 
     def fill(block: Block, first: int, out: np.ndarray) -> None:
         def add(piece: Block, row: int, sums: np.ndarray) -> None:
-            entries = slice(*block.indptr[[row - first, row - first + piece.n_rows]])
-            _log1p_and_add(piece, factor[row:], label[row:], units, out[entries], sums)
+            own = out[slice(*block.indptr[[row - first, row - first + piece.n_rows]])]
+            for start, some, entries in in_parts(piece):
+                rows = slice(row + start, row + start + some.n_rows)
+                _log1p_and_add(some, factor[rows], label[rows], units, own[entries], sums)
 
         with rooms.one() as room:
             add_pieces(block, first, label, add, units.per_unit, room)
