@@ -342,6 +342,21 @@ def test_a_missing_or_broken_graph_is_said():
         tl.cluster(adata)
 
 
+def test_a_broken_sparse_structure_is_refused_by_its_place():
+    for part, value, message in (
+        (
+            "indptr",
+            9,
+            r"obsp\['connectivities'\] is a broken sparse matrix: indptr decreases at row 1",
+        ),
+        ("indices", 7, r"index 7 in row 1 is out of range; only 0 to 2 exist"),
+    ):
+        adata = graph_of(sp.csr_matrix(np.ones((3, 3)) - np.eye(3)))
+        getattr(adata.obsp["connectivities"], part)[1 if part == "indptr" else 2] = value
+        with pytest.raises(ValueError, match=message):
+            tl.cluster(adata)
+
+
 def test_a_graph_is_read_as_the_mean_of_both_ways_and_left_alone():
     rng = np.random.default_rng(0)
     duplicated = sp.csr_matrix((rng.random(40), rng.integers(5, size=40), np.arange(0, 41, 8)))

@@ -96,7 +96,8 @@ def over_range(kernel: Callable, n: int, *args, chunk: int = 0) -> None:
     """Call ``kernel(*args, start, stop)`` on contiguous pieces of ``range(n)``, on all threads.
 
     For kernels in which every output element has one owner in the range, so that the answer cannot
-    depend on the number of pieces. ``chunk`` fixes the piece length; 0 makes four pieces a thread, one of one.
+    depend on the number of pieces. ``chunk`` fixes the piece length; 0 makes four pieces a
+    thread, or one piece where there is one thread.
     """
     workers = n_threads()
     size = chunk or max(1, -(-n // (4 * workers)) if workers > 1 else n)
