@@ -7,7 +7,7 @@ from cellsigil._core._graph import is_plain
 
 
 def _symmetric(rng, n=60):
-    upper = sp.triu(sp.random_array((n, n), density=0.1, rng=rng), k=1)
+    upper = sp.triu(sp.random(n, n, density=0.1, random_state=rng), k=1)
     return sp.csr_matrix(upper + upper.T).astype(np.float32)
 
 
