@@ -274,19 +274,19 @@ def memory() -> list[str]:
 WHY = {
     "QC metrics": "CREST's call measures totals, numbers of genes and one gene set, for which ours takes less too (the "
     "row of what CREST measures); ours also measures top-n shares (.01 CPU s at 20,000 cells of pbmc3k) and two more "
-    "sets, whose names it has to find among all genes (.005). The ratio strays between sessions: .71 to .77 on one "
-    "machine of the kind, .87 to .99 on the next.",
+    "sets, whose names it has to find among all genes (.004). The ratio strays by a tenth from run to run.",
     "normalise": "scanpy writes over its counts; ours makes a matrix beside them, as does our contract's floor. One "
     "call (`pp.normalize_hvg`) passes over the counts twice, for totals and to write; the same by two calls stands "
     "beside it. Of 39 M entries on one thread it takes .013 CPU s to check them, .007 for totals and what they span, "
     ".09 to look up, write and add, .025 for the indices' copy and memory touched for the first time, .01 for tables; "
-    "two threads a fifth more. At 20,000 cells of pbmc3k a sixth is tables and pandas. Ratios of this row strayed by a "
-    "tenth within the hour (20,000 cells: 1.77 to 1.95, 1.87 to 2.40; 1.46 to 1.66, 1.51 to 1.82).",
+    "two threads a fifth more. At 20,000 cells of pbmc3k a tenth is tables and pandas. Ratios of this row stray by a "
+    "tenth within the hour, between sessions by more (20,000 simulated cells: 1.71 to 1.95, counts kept 1.87 to 3.07; "
+    "pbmc3k 1.46 to 1.66, 1.51 to 1.82). One call took .65 to .9 of the two, pair by pair.",
     "variable genes, cell_ranger": "As seurat's, without expm1, and without the copy for it that scanpy makes there.",
     "variable genes, seurat_v3": "At 20,000 cells of pbmc3k: a check .009, sums .023, the second look at what is "
     "beyond the limits .020, loess .012 CPU s.",
     "variable genes, seurat": "The floors take expm1 in float32, as scanpy does, and the bare one adds up in the order "
-    "of storage. Of 39 M entries on one thread ours takes .013 CPU s to check them, .01 to find what they span, .04 "
+    "of storage. Of 39 M entries on one thread ours takes .013 CPU s to check them, .006 to find what they span, .04 "
     "for expm1 in float64, .06 to add up exactly, in any order of the cells (four words a gene, not two), as a mean's "
     "last bits decide sorts, and .01 for tables; two threads, which share the caches, take a fifth more. To check, "
     "span and add in one walk that stays in the cache, in units that grow, was written and gained nothing: what is "
@@ -303,8 +303,9 @@ WHY = {
     "Leiden, default": "CREST makes one run, for which ours takes half as much (the rows of one seed, `n_runs=1`); "
     "the default is two, combined, and carried on where that gained something, which puts the modularity at igraph's "
     "converged on the real graphs or above (by .0021 at most) and .0003 to .0015 above CREST's; of pbmc3k resampled "
-    ".0001 (20,000 cells) and .0006 (100,000) below converged, .0023 and .0016 above CREST's. Cheaper ways were "
-    "measured: two runs of one round each, carried on for longer, would take .72 to .87 of ours and lose .0001 to "
+    ".0002 (20,000 cells) and .0005 (100,000) below converged, .0022 and .0017 above CREST's. There nine rounds' "
+    "ratios were .75 to 1.21 (20,000 cells, median .997) and three 1.13 to 1.51. Cheaper ways were measured: two runs "
+    "of one round each, carried on for longer, would take .72 to .87 of ours and lose .0001 to "
     ".0007; carrying on for one round only .85, and .0001 to .0005, most at 50,000 cells.",
     "Leiden, one seed": "On graphs of 300 to 2,700 cells a call takes 1 to 9 ms, of which .5 to 2 are reading and "
     "checking the graph and writing a categorical column.",
@@ -317,9 +318,9 @@ WHY = {
     "groups (89 clusters of 20,000 cells): the table of 1.4 million rows and 15 columns takes half of ours; illico's "
     "has two columns.",
     ALONE: "The variance inflation of each set needs the cells: every entry has to be looked at and checked once, "
-    ".047 CPU s at 20,000 simulated cells on one thread, of which the memory's bandwidth leaves .035 s of wall on two; "
-    "the table from the statistics takes .024, .02 of wall. Reading only the values of the sets' genes would save "
-    ".008 s of wall, for values that nobody checks.",
+    ".013 s at 20,000 simulated cells by the memory's bandwidth on one thread or two, and the sets' entries picked out "
+    "and added, .02 s on two; variances of the scores .005; the table from the statistics takes .025, matching names "
+    ".004. It strays: .059 (least) to .094 s within three hours.",
     "h5ad": "The structure and every count are checked (.013 CPU s at 20,000 cells); in X and the layer, the "
     "counts are copied besides (.027), as they must not share memory: beside anndata with the same copy (counts "
     "kept) ours takes as much or "
