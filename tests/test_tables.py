@@ -8,10 +8,12 @@ from cellsigil._tables import with_columns
 
 def test_new_columns_come_last_and_known_ones_keep_their_places():
     table = pd.DataFrame({"a": [1, 2], "b": ["x", "y"], "old": [0, 0]}, index=["c0", "c1"])
+    table.attrs = {"from": "a study"}
     out = with_columns(table, {"new": np.array([5.0, 6.0]), "a": np.array([3, 4])}, stale={"old"})
     expected = pd.DataFrame({"a": [3, 4], "b": ["x", "y"], "new": [5.0, 6.0]}, index=["c0", "c1"])
     pd.testing.assert_frame_equal(out, expected)
     assert list(table) == ["a", "b", "old"]
+    assert out.attrs == table.attrs == {"from": "a study"}
     assert table["a"].tolist() == [1, 2]
 
 

@@ -218,3 +218,19 @@ def test_the_largest_are_found_among_small_counts_and_large_ones(scale, dtype):
     np.testing.assert_array_equal(adata.obs["total_counts"], want["total"])
     np.testing.assert_allclose(adata.obs["pct_counts_mt"], want["set"], rtol=1e-14)
     np.testing.assert_array_equal(adata.var["total_counts"], dense.sum(axis=0, dtype=np.float64))
+
+
+def test_a_mask_stays_the_callers_and_every_column_can_be_written_to(counts):
+    adata = named(counts)
+    mask = np.arange(adata.n_vars) < 2
+    pp.qc(adata, gene_sets={"a": mask}, percent_top=(2,))
+    pp.qc(adata, gene_sets={"b": adata.var["a"]}, percent_top=(2,))
+    mask[:] = False
+    assert adata.var["a"].sum() == 2
+    pp.normalize(adata)
+    pp.hvg(adata, n_top_genes=5)
+    for table in (adata.obs, adata.var):
+        for column in table:
+            table.loc[table.index[0], column] = table[column].iloc[1]
+    adata.var.loc[adata.var_names[0], "a"] = False
+    assert adata.var["b"].iloc[0]

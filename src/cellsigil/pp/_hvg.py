@@ -113,7 +113,7 @@ def check_choice(flavor: str, n_top_genes: int, span: float = 1.0) -> None:
 
 def store_choice(adata: AnnData, table: pd.DataFrame, flavor: str, batch_key: str | None) -> None:
     """Write the choice and what it rests on, in place of another flavor's."""
-    columns = {name: table[name].to_numpy() for name in table}
+    columns = {name: table[name].to_numpy(copy=True) for name in table}
     adata.var = with_columns(adata.var, columns, COLUMNS)
     adata.uns[_keys.HVG_UNS] = {"flavor": flavor}
     log.info(

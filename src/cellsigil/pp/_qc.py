@@ -207,7 +207,7 @@ def _one_set(key: str, genes: Sequence[str] | np.ndarray, names: list[pd.Series]
         if len(genes) != len(names[0]):
             msg = f"gene_sets[{key!r}] has {len(genes)} entries for {len(names[0])} genes."
             raise ValueError(msg)
-        return np.asarray(genes, bool)
+        return np.array(genes, bool)  # a copy: it becomes a column of var
     wanted = set(genes)
     mask = _any(names, wanted.__contains__)
     if not mask.any():
