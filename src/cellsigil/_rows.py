@@ -21,6 +21,7 @@ from cellsigil._core import _columns
 from cellsigil._core._jit import in_threads, threads
 from cellsigil._core._memory import empty
 from cellsigil._core._rows import span
+from cellsigil._core._stream import copy_past_caches
 from cellsigil._genes import GeneBlock, gene_blocks
 
 
@@ -199,7 +200,7 @@ class Rows:
         def fill(span: tuple[int, int]) -> None:  # in the worker, which owns these entries
             entries = slice(*block.indptr[list(span)])
             function(block.rows(*span), span[0], data[entries])
-            indices[entries] = block.indices[entries]
+            copy_past_caches(block.indices, indices, entries.start, entries.stop)
 
         for _ in in_threads(fill, self.grid()):
             pass

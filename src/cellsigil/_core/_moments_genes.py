@@ -10,7 +10,7 @@ import numpy as np
 
 from cellsigil._core._expm1 import expm1_into
 from cellsigil._core._jit import inner, kernel
-from cellsigil._core._vector import add_four, add_split
+from cellsigil._core._vector import add_split
 
 
 @kernel
@@ -74,46 +74,6 @@ def narrow_sums(values, indices, indptr, label, factor, coarse, coarse_square, s
                 add_narrow(row[: x.size], columns, coarse, coarse_square, sums[label[i]])
             else:
                 add_narrow(x, columns, coarse, coarse_square, sums[label[i]])
-
-
-@inner
-def split_row(values, factor, coarse, coarse_square, x, words):
-    """Write to ``words[k]`` what `add_narrow` adds of each value; x is room for the linear ones."""
-    if factor > 0.0:
-        expm1_into(values, factor, x)
-    else:
-        x[:] = values
-    words[:] = 0.0
-    for k in range(x.size):
-        add_split(words[k], x[k], coarse, coarse_square)
-
-
-@kernel
-def look_up_and_add(
-    counts, indices, indptr, table, label, factor, coarse, coarse_square, out, where, ends, sums, start, stop
-):  # fmt: skip
-    """Write ``table[i, x]`` for the whole numbers x of row i to ``out``, and add what `narrow_sums` adds of it.
-
-    The places of row i's entries beyond the table go to ``where[ends[i] : ends[i + 1]]`` and are not added. What
-    a count adds is worked out once for each of a row's few different counts.
-    """
-    x, words = np.empty(table.shape[1]), np.empty((table.shape[1], 4))
-    levels = np.float64(table.shape[1])
-    for i in range(start, stop):
-        row, n = table[i], np.uint64(ends[i])
-        split_row(row, factor, coarse, coarse_square, x, words)
-        if label[i] < 0:
-            words[:] = 0.0
-        own = sums[max(label[i], 0)]
-        for k in range(np.uint64(indptr[i]), np.uint64(indptr[i + 1])):
-            if counts[k] < levels:
-                count = np.uint32(counts[k])
-                out[k] = row[count]
-                add_four(own[np.uint32(indices[k])], words[count])
-            else:
-                where[n] = k
-                n += np.uint64(1)
-        ends[i + 1] = n
 
 
 @kernel

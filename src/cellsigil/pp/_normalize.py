@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import numbers
-from collections.abc import Iterator
 from typing import NamedTuple
 
 import numpy as np
@@ -12,16 +11,13 @@ from anndata import AnnData
 
 from cellsigil import _keys
 from cellsigil._block import LARGEST_EXACT, Block
-from cellsigil._core._rows import look_up_rows, sum_and_span
+from cellsigil._core._normalize import log1p_scaled
+from cellsigil._core._rows import sum_and_span
 from cellsigil._files import check_key
 from cellsigil._matrix import check_adata, read_counts, read_tables
 from cellsigil._rows import Rows
 
 log = logging.getLogger(__name__)
-
-# Entries looked up at a time: above 4 MB numpy asks for huge pages, and to note the few places of large counts in
-# fresh memory then clears 2 MB, a third of the cost of `normalize_hvg`.
-AT_ONCE = 1 << 19
 
 
 def normalize(
@@ -72,7 +68,7 @@ def normalize(
     counts = counts_to_scale(adata, target_sum, layer, key_added)
     factor = size_factors(row_sums(counts), target_sum)
     normalised = counts.map_to_matrix(
-        lambda block, first, out: _log1p_scaled(block, factor[first:], out)
+        lambda block, first, out: _log1p_alone(block, factor[first:], out)
     )
     store_normalised(adata, counts, normalised, factor, layer, key_added)
 
@@ -134,15 +130,11 @@ class Totals(NamedTuple):
         """Measure the rows of whole numbers."""
 
         def measure(block: Block, _: int) -> np.ndarray:
-            n, dtype = block.n_rows, block.data.dtype
-            integer = np.dtype(f"i{dtype.itemsize}")
-            total, least, most = np.empty(n), np.full(n, np.inf, dtype), np.zeros(n, dtype)
-            exact = np.array(LARGEST_EXACT, dtype).view(integer)[()]
-            spans = least.view(integer), most.view(integer)
-            sum_and_span(
-                block.data, block.data.view(integer), exact, block.indptr, total, *spans, 0, n
-            )
-            return np.stack([total, least, most])
+            data, integer = block.data, np.dtype(f"i{block.data.dtype.itemsize}")
+            ends, out = np.array([np.inf, 0.0], data.dtype), np.empty((3, block.n_rows))
+            spans = ends, ends.view(integer)
+            sum_and_span(data, data.view(integer), block.indptr, *spans, out, 0, block.n_rows)
+            return out
 
         return cls(*np.concatenate([np.empty((3, 0)), *counts.map(measure)], axis=1))
 
@@ -176,47 +168,14 @@ def _as_counts(block: Block) -> object:
     return block.to_scipy()
 
 
-def _log1p_scaled(block: Block, factor: np.ndarray, out: np.ndarray) -> None:
-    """Write log1p(count / factor) of every stored count."""
-    for first, some, entries in in_parts(block):
-        small, own = SmallCounts.of(some, factor[first:]), out[entries]
-        look_up_rows(
-            some.data, some.indptr, small.table, own, small.where, small.ends, 0, some.n_rows
-        )
-        small.write_others(some.data, own)
+def log1p_of(
+    block: Block, factor: np.ndarray, out: np.ndarray, label: np.ndarray, rounding: tuple, sums: np.ndarray
+) -> None:  # fmt: skip
+    """Write log1p(count / factor) of every stored count; add what `narrow_sums` adds of it, where there is a label."""
+    divisor = np.where(factor > 0, factor, 1.0)  # a cell without counts has no entries
+    log1p_scaled(*block[:3], divisor, label, *rounding, out, sums, 0, block.n_rows)
 
 
-def in_parts(block: Block) -> Iterator[tuple[int, Block, slice]]:
-    """Yield rows of about `AT_ONCE` entries: the first one, the rows, and where their entries are in the block."""
-    step = max(1, AT_ONCE * block.n_rows // max(1, block.data.size))
-    for first in range(0, block.n_rows, step):
-        last = min(first + step, block.n_rows)
-        yield first, block.rows(first, last), slice(*block.indptr[[first, last]])
-
-
-class SmallCounts(NamedTuple):
-    """log1p(count / factor) of each cell's small counts, and room to note where the others are.
-
-    Equal counts of a cell are equal values: in pbmc3k and in our simulator 99 % and more are below 32, and the
-    table costs a tenth of the division and log1p of every count, with the same bits.
-    """
-
-    table: np.ndarray  # cells x small counts, float32
-    divisor: np.ndarray
-    where: np.ndarray  # places of the others, cell after cell
-    ends: np.ndarray  # of each cell's places, behind a 0
-
-    @classmethod
-    def of(cls, block: Block, factor: np.ndarray) -> SmallCounts:
-        """Make the table for the cells of a block."""
-        n, n_stored = block.n_rows, block.data.size
-        divisor = np.where(factor[:n] > 0, factor[:n], 1.0)  # a cell without counts has no entries
-        table = np.arange(min(max(n_stored // (16 * max(n, 1)), 4), 32)) / divisor[:, None]
-        table = np.log1p(table, out=table).astype(np.float32)
-        return cls(table, divisor, np.empty(n_stored, np.uint32), np.zeros(n + 1, np.int64))
-
-    def write_others(self, counts: np.ndarray, out: np.ndarray) -> np.ndarray:
-        """Write log1p(count / factor) of the others, and return their places."""
-        where = self.where[: self.ends[-1]]
-        out[where] = np.log1p(counts[where] / np.repeat(self.divisor, np.diff(self.ends)))
-        return where
+def _log1p_alone(block: Block, factor: np.ndarray, out: np.ndarray) -> None:
+    label, sums = np.full(block.n_rows, -1), np.empty((1, 0, 4))
+    log1p_of(block, factor[: block.n_rows], out, label, (0.0, 0.0, 0.0), sums)

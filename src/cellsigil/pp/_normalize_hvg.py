@@ -9,17 +9,15 @@ from anndata import AnnData
 
 from cellsigil import _keys
 from cellsigil._block import Block
-from cellsigil._core._moments_genes import look_up_and_add, narrow_sums
 from cellsigil._matrix import HIGHEST_LOG
 from cellsigil._moments import Moments, Room, Units, add_pieces
 from cellsigil._rows import NOTHING, Extent, Rooms, Rows
 from cellsigil.pp._hvg import batches, check_choice, hvg, store_choice
 from cellsigil.pp._hvg_flavors import by_dispersion
 from cellsigil.pp._normalize import (
-    SmallCounts,
     Totals,
     counts_to_scale,
-    in_parts,
+    log1p_of,
     normalize,
     size_factors,
     store_normalised,
@@ -115,9 +113,8 @@ def _in_one_pass(
     def fill(block: Block, first: int, out: np.ndarray) -> None:
         def add(piece: Block, row: int, sums: np.ndarray) -> None:
             own = out[slice(*block.indptr[[row - first, row - first + piece.n_rows]])]
-            for start, some, entries in in_parts(piece):
-                rows = slice(row + start, row + start + some.n_rows)
-                _log1p_and_add(some, factor[rows], label[rows], units, own[entries], sums)
+            rows = slice(row, row + piece.n_rows)
+            log1p_of(piece, factor[rows], own, label[rows], (units.factor, *units.coarse), sums)
 
         with rooms.one() as room:
             add_pieces(block, first, label, add, units.per_unit, room)
@@ -127,18 +124,6 @@ def _in_one_pass(
     size = np.bincount(label[label >= 0], minlength=n_batches)[:, None]
     moments = units.moments(total, size)
     return None if moments is None else (normalised, factor, moments)
-
-
-def _log1p_and_add(
-    block: Block, factor: np.ndarray, label: np.ndarray, units: Units, out: np.ndarray, sums: np.ndarray
-) -> None:  # fmt: skip
-    """Write log1p(count / factor) of every stored count, and add what `narrow_sums` adds of it."""
-    n, small, rounding = block.n_rows, SmallCounts.of(block, factor), (units.factor, *units.coarse)
-    look_up_and_add(
-        *block[:3], small.table, label, *rounding, out, small.where, small.ends, sums, 0, n
-    )
-    where = small.write_others(block.data, out)
-    narrow_sums(out[where], block.indices[where], small.ends, label, *rounding, sums, 0, n)
 
 
 def _extent_of_log(totals: Totals, factor: np.ndarray) -> Extent:
