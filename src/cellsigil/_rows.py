@@ -18,7 +18,7 @@ import scipy.sparse as sp
 
 from cellsigil._block import Block, Expects, checked, stack, to_block
 from cellsigil._core import _columns
-from cellsigil._core._jit import in_threads, threads
+from cellsigil._core._jit import all_in_threads, in_threads, threads
 from cellsigil._core._memory import empty
 from cellsigil._core._rows import span
 from cellsigil._core._stream import copy_past_caches
@@ -102,6 +102,14 @@ class Rows:
             pieces = ((self._read(*span), span[0]) for span in self.grid())
             yield from in_threads(lambda piece: function(*piece), pieces)
 
+    def collect(self, function: Callable[[Block, int], Any]) -> list:
+        """Return ``list(self.map(function))``, for results that are small: with less to do for each block."""
+        if self.in_memory:
+            return all_in_threads(
+                lambda span: function(self._source.rows(*span), span[0]), self.grid()
+            )
+        return list(self.map(function))
+
     def reduce(
         self,
         function: Callable[[Block, int], Any],
@@ -156,8 +164,7 @@ class Rows:
             with rooms.one() as room:
                 add(block, first, room)
 
-        for _ in self.map(work):
-            pass
+        self.collect(work)
         return functools.reduce(combine, map(result, rooms.at_rest or [make()]))
 
     @functools.cached_property
@@ -176,7 +183,7 @@ class Rows:
         def join(a: Extent, b: Extent) -> Extent:
             return Extent(min(a.least, b.least), max(a.most, b.most), a.fraction or b.fraction)
 
-        return self.reduce(of_block, join) or NOTHING
+        return functools.reduce(join, self.collect(of_block), NOTHING)
 
     def whole(self) -> Block:
         """Return the matrix as one block; a lazy one is read into memory."""
@@ -202,8 +209,7 @@ class Rows:
             function(block.rows(*span), span[0], data[entries])
             copy_past_caches(block.indices, indices, entries.start, entries.stop)
 
-        for _ in in_threads(fill, self.grid()):
-            pass
+        all_in_threads(fill, self.grid())
         return Block(data, indices, block.indptr.copy(), block.n_cols).to_scipy()
 
     def column_counts(self) -> np.ndarray:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from cellsigil._core._jit import in_threads, over_range
+from cellsigil._core._jit import all_in_threads, over_range
 from cellsigil._core._keep import Kept, keeping, look_at
 from cellsigil._core._knn import (
     Space,
@@ -203,5 +203,5 @@ def _search(
         n_probed[at + 1] = np.bincount(rows, minlength=at.size)
         return listed.astype(np.int32)
 
-    probed = list(in_threads(search, range(0, left.size, QUERIES)))
+    probed = all_in_threads(search, range(0, left.size, QUERIES))
     return np.cumsum(n_probed), np.concatenate([np.empty(0, np.int32), *probed])

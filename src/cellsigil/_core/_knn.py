@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from cellsigil._core._jit import in_threads, inner, kernel
+from cellsigil._core._jit import all_in_threads, inner, kernel
 from cellsigil._core._keep import keeping, look_at
 
 SPARE = 16  # candidates beyond k, so that float32 rounding rarely sends a row to the slow way
@@ -146,8 +146,7 @@ def search_everything(
             everything = np.empty((doubt.size, 0), np.int32), kept.filled
             rank(space.points, order, doubt, *everything, ids, squares, 0, doubt.size)
 
-    for _ in in_threads(search, range(0, at.size, QUERIES)):
-        pass
+    all_in_threads(search, range(0, at.size, QUERIES))
 
 
 def twins(points: np.ndarray) -> list[np.ndarray]:

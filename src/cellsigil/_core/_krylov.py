@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-from cellsigil._core._jit import in_threads
+from cellsigil._core._jit import all_in_threads
 
 LARGE = 1000  # rows from which products pay
 WIDTH = 16  # vectors multiplied at a time: 26 products for 50 of 2,000; of 8 it takes 39, of 62 12, each by its cost
@@ -139,8 +139,7 @@ def times(left: np.ndarray, right: np.ndarray) -> np.ndarray:
     def multiply(start: int) -> None:
         out[:, start : start + step] = left @ right[:, start : start + step]
 
-    for _ in in_threads(multiply, range(0, right.shape[1], step)):
-        pass
+    all_in_threads(multiply, range(0, right.shape[1], step))
     return out
 
 

@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from cellsigil._core._jit import in_threads
+from cellsigil._core._jit import all_in_threads
 from cellsigil._core._knn import asking
 
 # Cells a list. With 300 the resampled 100,000 cells took as much: fewer products, but smaller ones.
@@ -69,6 +69,5 @@ def _nearest_lists(packed: np.ndarray, centres: np.ndarray, n: int) -> np.ndarra
             out[first : first + QUERIES, c] = best
             scores[rows, best] = -np.inf
 
-    for _ in in_threads(choose, range(0, len(packed), QUERIES)):
-        pass
+    all_in_threads(choose, range(0, len(packed), QUERIES))
     return out

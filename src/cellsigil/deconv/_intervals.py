@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from cellsigil._core._jit import in_threads, threads
+from cellsigil._core._jit import all_in_threads, threads
 from cellsigil.deconv.methods import Method
 
 LEVEL = 0.95
@@ -40,7 +40,7 @@ def draw_coefficients(
                 weight[used].astype(np.float64), first,
             )  # fmt: skip
 
-    return np.stack(list(in_threads(once, rng.spawn(n_boot))))
+    return np.stack(all_in_threads(once, rng.spawn(n_boot)))
 
 
 def donor_error(

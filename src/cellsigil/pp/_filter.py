@@ -170,7 +170,7 @@ def filter_genes(
 def _measure(adata: AnnData) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
     counts = read_counts(adata)
     total = row_sums(counts)
-    n_genes = np.concatenate([np.empty(0), *counts.map(lambda block, _: np.diff(block.indptr))])
+    n_genes = np.concatenate([np.empty(0), *counts.collect(lambda block, _: np.diff(block.indptr))])
     return (
         {"n_genes_by_counts": n_genes, "total_counts": total},
         {

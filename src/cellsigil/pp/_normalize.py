@@ -136,7 +136,7 @@ class Totals(NamedTuple):
             sum_and_span(data, data.view(integer), block.indptr, *spans, out, 0, block.n_rows)
             return out
 
-        return cls(*np.concatenate([np.empty((3, 0)), *counts.map(measure)], axis=1))
+        return cls(*np.concatenate([np.empty((3, 0)), *counts.collect(measure)], axis=1))
 
 
 def row_sums(counts: Rows) -> np.ndarray:

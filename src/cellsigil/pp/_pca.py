@@ -10,7 +10,7 @@ from anndata import AnnData
 
 from cellsigil import _keys
 from cellsigil._core._gram import Entries, chosen_entries, columns_at, project_entries
-from cellsigil._core._jit import in_threads
+from cellsigil._core._jit import all_in_threads
 from cellsigil._core._seed import seed_of
 from cellsigil._files import check_key
 from cellsigil._matrix import read_matrix, read_tables, suggest
@@ -155,7 +155,7 @@ def _project(rows: Rows, found: Decomposed, loadings: np.ndarray) -> np.ndarray:
         return out
 
     if found.kept is None:
-        parts = rows.map(lambda block, _: scores(chosen_entries(*block[:3], to)))
+        parts = rows.collect(lambda block, _: scores(chosen_entries(*block[:3], to)))
     else:
-        parts = in_threads(scores, found.kept)
-    return np.concatenate(list(parts))
+        parts = all_in_threads(scores, found.kept)
+    return np.concatenate(parts)

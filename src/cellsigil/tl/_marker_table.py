@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from cellsigil._core._jit import in_threads
+from cellsigil._core._jit import all_in_threads
 
 FIRST = [
     "auc", "auc_blocked", "z", "z_raw", "t", "log10_p", "log10_padj", "log2fc", "pct_in", "pct_out",
@@ -42,8 +42,7 @@ def tidy(
         for name in names:
             np.take(columns[name], orders[i], out=out[name][i], mode="clip")
 
-    for _ in in_threads(place, range(len(rows))):
-        pass
+    all_in_threads(place, range(len(rows)))
     rank = np.tile(np.arange(1, len(genes) + 1), (len(rows), 1))
     if (ranked < len(genes)).any():
         rank = np.where(rank > ranked[:, None], np.nan, rank)

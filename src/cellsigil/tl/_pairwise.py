@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from cellsigil._core import _pairs
-from cellsigil._core._jit import in_threads, n_threads
+from cellsigil._core._jit import all_in_threads, n_threads
 from cellsigil.tl._counting import MIN_CELLS, Columns, Within, places
 
 LANES = 8  # groups that are added at once
@@ -110,5 +110,5 @@ class PairCounter:
             _pairs.best_ranks(self._pairs, self._n_genes, part, one, two, own, 0, part.size)
             return own
 
-        parts = in_threads(lower, np.array_split(known, n_threads()))
+        parts = all_in_threads(lower, np.array_split(known, n_threads()))
         return functools.reduce(np.minimum, parts)  # in any parts: the least is the least

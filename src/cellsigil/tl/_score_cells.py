@@ -108,7 +108,7 @@ def score_cells(
     )
     plan = how.prepare(indexed, genes, seed)
     plan = plan._replace(weights=_onto(plan.weights, genes.names, adata.var_names))
-    scores = np.concatenate(list(rows.map(lambda block, _: apply(plan, block))))
+    scores = np.concatenate(rows.collect(lambda block, _: apply(plan, block)))
     warn_few(indexed, how.least)
     for place, one in enumerate(indexed):
         if one.n_found < how.least:

@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 
 from cellsigil import _keys
-from cellsigil._core._jit import in_threads
+from cellsigil._core._jit import all_in_threads
 from cellsigil._core._scores import count_reaching, match_windows, window_cumulants
 from cellsigil._core._seed import seed_of
 from cellsigil._files import check_key
@@ -132,8 +132,7 @@ def score_table(
             levels.auc, effect[:, place] - 0.5, windows, shares_of(s), rng
         )
 
-    for _ in in_threads(draw, [k for k, s in enumerate(indexed) if s.n_found >= least]):
-        pass
+    all_in_threads(draw, [k for k, s in enumerate(indexed) if s.n_found >= least])
     p, z, from_tail = _judged(effect - 0.5, beyond, cumulants)
     columns = {"effect": effect, "z": z, "p": p}
     p_from = np.where(np.isnan(p), "none", np.where(from_tail, "tail", "draws"))
