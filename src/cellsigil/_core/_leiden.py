@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Sequence
+from contextlib import nullcontext
 from itertools import batched, product
 
 import numpy as np
 import scipy.sparse as sp
 
-from cellsigil._core._jit import in_threads, kernel
+from cellsigil._core._jit import all_in_threads, kernel, threads
 from cellsigil._core._layout import scramble
 from cellsigil._core._leiden_refine import aggregate, renumber
 from cellsigil._core._leiden_round import ROUNDING, Graph, climb, modularity, one_round
@@ -140,7 +141,6 @@ def sweep(
     order, level, within = _in_order(graph)
     if not level[3].any():
         return [(np.arange(n, dtype=np.int32), float("nan")) for _ in resolutions]
-    in_turn: Callable[[Callable, Iterable], Iterator] = map if graph.nnz < SMALL else in_threads
 
     def run(task: tuple[float, int]) -> tuple[np.ndarray, float]:
         resolution, seed = task
@@ -160,9 +160,10 @@ def sweep(
         labels[order] = parts
         return labels, float(modularity(*level, within, 1.0, parts))
 
-    runs = list(in_turn(run, product(resolutions, seeds)))
-    by_resolution = batched(runs, len(seeds))
-    return list(in_turn(finish, zip(resolutions, map(list, by_resolution), strict=True)))
+    with threads(1) if graph.nnz < SMALL else nullcontext():
+        runs = all_in_threads(run, list(product(resolutions, seeds)))
+        by_resolution = map(list, batched(runs, len(seeds)))
+        return all_in_threads(finish, list(zip(resolutions, by_resolution, strict=True)))
 
 
 def _in_order(graph: sp.csr_matrix) -> tuple[np.ndarray, Graph, float]:
