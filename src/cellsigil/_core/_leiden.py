@@ -153,8 +153,9 @@ def sweep(
             dice = scramble(seeds[0])
             best = _combined(level, resolution, found, dice)
             second = sorted(quality for _, quality in found)[-2]
-            if modularity(*level, 0.0, resolution, best) - second > SAME:
-                best = _rounds(level, resolution, n_iterations, dice, best)[0]
+            reached = modularity(*level, 0.0, resolution, best)
+            if reached - second > SAME:
+                best = _rounds(level, resolution, n_iterations, dice, (best, reached))[0]
         parts = split(*level[:2], best[None])[0]
         labels = np.empty_like(parts)
         labels[order] = parts
@@ -175,18 +176,19 @@ def _in_order(graph: sp.csr_matrix) -> tuple[np.ndarray, Graph, float]:
 
 
 def _rounds(
-    graph: Graph, resolution: float, n_iterations: int, seed: int, labels: np.ndarray | None = None
+    graph: Graph,
+    resolution: float,
+    n_iterations: int,
+    seed: int,
+    found: tuple[np.ndarray, float] | None = None,
 ) -> tuple[np.ndarray, float]:
     """Return labels from 0 and their quality after so many rounds, or fewer if one gains next to nothing.
 
-    Rounds go on from ``labels``, or begin with every vertex alone.
+    Rounds go on from labels and quality that were ``found``, or begin with every vertex alone.
     """
-    done, reached, gain, first = 0, -np.inf, np.inf, labels is None
+    done, gain, first = 0, np.inf, found is None
     enough = ROUNDING if first or n_iterations < 0 else ENOUGH
-    if labels is None:
-        labels = np.arange(graph[3].size, dtype=np.int32)
-    else:
-        labels, reached = labels.copy(), modularity(*graph, 0.0, resolution, labels)
+    labels, reached = found or (np.arange(graph[3].size, dtype=np.int32), -np.inf)
     while done != n_iterations and gain > enough:
         dice = scramble(scramble(seed) + done)
         labels = one_round(graph, resolution, labels, dice, first=first and done == 0)
