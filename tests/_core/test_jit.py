@@ -35,6 +35,29 @@ def test_in_threads_keeps_the_order(workers):
         assert list(_jit.in_threads(lambda i: i * i, range(50))) == [i * i for i in range(50)]
 
 
+@pytest.mark.parametrize("workers", [1, 3])
+@pytest.mark.parametrize("n", [0, 1, 2, 50])
+def test_all_in_threads_keeps_the_order(workers, n):
+    with _jit.threads(workers):
+        assert _jit.all_in_threads(lambda i: i * i, range(n)) == [i * i for i in range(n)]
+
+
+def test_this_thread_takes_its_share_and_is_no_worker_afterwards():
+    def piece(i):
+        time.sleep(0.005)
+        return threading.get_ident(), _jit.n_threads()
+
+    with _jit.threads(2):
+        done = _jit.all_in_threads(piece, range(20))
+        assert {n for _, n in done} == {1}
+        assert threading.get_ident() in {who for who, _ in done}
+        assert len({who for who, _ in done}) == 2
+        assert _jit.n_threads() == 2
+        with pytest.raises(ZeroDivisionError):
+            _jit.all_in_threads(lambda i: 1 / i, range(3))
+        assert _jit.n_threads() == 2
+
+
 @pytest.mark.parametrize("workers", [1, 2])
 def test_an_error_in_a_thread_is_raised_here(workers):
     def fail(i):
@@ -62,19 +85,20 @@ def test_the_threads_are_made_once():
     assert len([t for t in ours if t in _jit._pool(3)._threads]) <= 3
 
 
-def test_work_inside_a_worker_runs_there():
+@pytest.mark.parametrize("in_threads", [_jit.in_threads, _jit.all_in_threads])
+def test_work_inside_a_worker_runs_there(in_threads):
     """No wait for the own pool, and no more threads than were asked for."""
     values = np.arange(1000, dtype=float)
 
     def nested(i):
         with _jit.threads(4):
-            names = list(_jit.in_threads(lambda _: threading.get_ident(), range(5)))
+            names = list(in_threads(lambda _: threading.get_ident(), range(5)))
             out = np.empty(1000)
             _jit.over_range(_double, 1000, values, out)
             return _jit.n_threads(), {*names, threading.get_ident()}, out
 
     with _jit.threads(2):
-        answers = list(_jit.in_threads(nested, range(8)))
+        answers = list(in_threads(nested, range(8)))
     for n, threads_used, out in answers:
         assert n == 1
         assert len(threads_used) == 1
@@ -82,11 +106,12 @@ def test_work_inside_a_worker_runs_there():
     assert len(set.union(*(used for _, used, _ in answers))) <= 2
 
 
-def test_a_worker_sees_the_callers_context():
+@pytest.mark.parametrize("in_threads", [_jit.in_threads, _jit.all_in_threads])
+def test_a_worker_sees_the_callers_context(in_threads):
     with _jit.threads(2), np.errstate(divide="raise"):
         for _ in range(3):
             with pytest.raises(FloatingPointError):
-                list(_jit.in_threads(lambda _: np.ones(1) / np.zeros(1), range(4)))
+                list(in_threads(lambda _: np.ones(1) / np.zeros(1), range(4)))
 
 
 @pytest.mark.parametrize("where", ["here", "in a helper"])
@@ -105,6 +130,19 @@ def test_nothing_runs_on_after_an_error(where):
     with _jit.threads(3), pytest.raises(ValueError, match="no"):
         _jit.over_range(piece, 30, chunk=1)
     assert not running
+
+
+def test_an_error_spares_the_others_what_is_left():
+    begun = []
+
+    def piece(i):
+        begun.append(i)
+        time.sleep(0.005)
+        return 1 / (i - 3)
+
+    with _jit.threads(2), pytest.raises(ZeroDivisionError):
+        _jit.all_in_threads(piece, range(1000))
+    assert len(begun) < 10
 
 
 def test_leaving_early_stops_the_work():

@@ -189,3 +189,12 @@ def test_the_bits_of_one_formula_for_small_counts_and_large_ones(scale):
     want = np.log1p(dense[factor > 0] / factor[factor > 0, None]).astype(np.float32)
     np.testing.assert_array_equal(adata.X.toarray()[factor > 0], want)
     assert adata.X[3].nnz == 0
+
+
+def test_the_bits_of_a_cell_do_not_hang_on_the_others(pbmc3k):
+    pbmc3k = pbmc3k[:300].copy()
+    alone = [pbmc3k[i].copy() for i in (0, 17, 299)]
+    pp.normalize(pbmc3k)
+    for i, cell in zip((0, 17, 299), alone):
+        pp.normalize(cell)
+        assert cell.X.data.tobytes() == pbmc3k.X[i].data.tobytes()

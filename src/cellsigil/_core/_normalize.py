@@ -11,13 +11,14 @@ from cellsigil._core._stream import stream
 from cellsigil._core._vector import add_four, add_split
 
 LEVELS = 32  # counts below are looked up: in pbmc3k and in our simulator 99 % and more are
+LANES = 8  # of a SIMD register: 31 logarithms take 0.2 us, 32 take 0.05
 AT_ONCE = 4096  # values that are made in the cache before they are written past it
 
 
 @inner
 def fill_table(n_stored, divisor, scaled, logs, table):
     """Write log1p(count / divisor) of a row's small counts, from 0 up, and return the first that is not one."""
-    n = min(max(n_stored // 16, 4), LEVELS)
+    n = min((n_stored // (16 * LANES) + 1) * LANES, LEVELS)
     for count in range(n):
         scaled[count] = np.float64(count) / divisor
     log1p_into(scaled[:n], logs[:n])
@@ -58,9 +59,11 @@ def look_up(row, columns, table, levels, words, adds, out, sums, where):
 @inner
 def write_large(row, where, divisor, scaled, logs, out):
     """Write log1p(count / divisor) of the counts at these places of a row."""
+    filled = -(-where.size // LANES) * LANES
+    scaled[:filled] = 0.0
     for t in range(where.size):
         scaled[t] = np.float64(row[where[t]]) / divisor
-    log1p_into(scaled[: where.size], logs[: where.size])
+    log1p_into(scaled[:filled], logs[:filled])
     for t in range(where.size):
         out[where[t]] = logs[t]
 
@@ -68,10 +71,12 @@ def write_large(row, where, divisor, scaled, logs, out):
 @inner
 def add_large(values, columns, where, factor, coarse, coarse_square, x, linear, sums):
     """Add what `narrow_sums` adds of the values at these places of a row."""
+    filled = -(-where.size // LANES) * LANES
+    x[:filled] = 0.0
     for t in range(where.size):
         x[t] = values[where[t]]
     if factor > 0.0:
-        expm1_into(x[: where.size], factor, linear)
+        expm1_into(x[:filled], factor, linear)
     else:
         linear = x
     for t in range(where.size):
@@ -80,11 +85,11 @@ def add_large(values, columns, where, factor, coarse, coarse_square, x, linear, 
 
 @inner
 def longest_row(indptr, start, stop):
-    """Return how many entries the longest of rows start..stop has, `LEVELS` at least."""
+    """Return how many entries the longest of rows start..stop has, `LEVELS` at least, in full registers."""
     longest = np.int64(LEVELS)
     for i in range(start, stop):
         longest = max(longest, indptr[i + 1] - indptr[i])
-    return longest
+    return -(-longest // LANES) * LANES
 
 
 @kernel

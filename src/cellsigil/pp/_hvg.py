@@ -90,12 +90,12 @@ def hvg(
     names = adata.var_names
     if flavor == "seurat_v3":
         counts = read_counts(adata, layer)
-        table = by_variance(counts, label, n_batches, n_top_genes, span, names, batch_key)
+        columns = by_variance(counts, label, n_batches, n_top_genes, span, names, batch_key)
     else:
         log_base = _log_base(adata) if flavor == "seurat" else None
         moments = gene_moments(read_log(adata, layer), label, n_batches, log_base)
-        table = by_dispersion(moments, n_top_genes, flavor, names, batch_key)
-    store_choice(adata, table, flavor, batch_key)
+        columns = by_dispersion(moments, n_top_genes, flavor, names, batch_key)
+    store_choice(adata, columns, flavor, batch_key)
 
 
 def check_choice(flavor: str, n_top_genes: int, span: float = 1.0) -> None:
@@ -111,14 +111,15 @@ def check_choice(flavor: str, n_top_genes: int, span: float = 1.0) -> None:
         raise ValueError(msg)
 
 
-def store_choice(adata: AnnData, table: pd.DataFrame, flavor: str, batch_key: str | None) -> None:
+def store_choice(
+    adata: AnnData, columns: dict[str, np.ndarray], flavor: str, batch_key: str | None
+) -> None:
     """Write the choice and what it rests on, in place of another flavor's."""
-    columns = {name: table[name].to_numpy(copy=True) for name in table}
     adata.var = with_columns(adata.var, columns, COLUMNS)
     adata.uns[_keys.HVG_UNS] = {"flavor": flavor}
     log.info(
         "chose %d of %d genes as highly variable (%s%s)",
-        table[_keys.HVG].sum(), adata.n_vars, flavor,
+        columns[_keys.HVG].sum(), adata.n_vars, flavor,
         f", batches of {batch_key!r}" if batch_key else "",
     )  # fmt: skip
 

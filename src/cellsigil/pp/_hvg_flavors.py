@@ -16,37 +16,40 @@ SPANS = (0.3, 0.5, 0.75, 1.0)
 
 def by_dispersion(
     moments: Moments, n_top: int, flavor: str, names: pd.Index, batch_key: str | None
-) -> pd.DataFrame:
-    """Rank by variance / mean, normalised within bins of the mean."""
+) -> dict[str, np.ndarray]:
+    """Rank by variance / mean, normalised within bins of the mean; return columns of ``var``."""
     n_batches, n_genes = moments.mean.shape
     tables = []
     for b in range(n_batches):
         seen = moments.mean[b] > 0 if batch_key else np.ones(n_genes, bool)
-        table = _dispersions(moments.mean[b, seen], moments.var[b, seen], flavor)
-        table["highly_variable"] = _at_least_nth(table["dispersions_norm"].to_numpy(), n_top)
+        columns = _dispersions(moments.mean[b, seen], moments.var[b, seen], flavor)
+        columns["highly_variable"] = _at_least_nth(columns["dispersions_norm"], n_top)
         if batch_key is None:
-            table["dispersions_norm"] = table["dispersions_norm"].astype(np.float32)
-            return table
+            return columns | {"dispersions_norm": columns["dispersions_norm"].astype(np.float32)}
         # With batches, a gene that a batch lacks counts there as 0, as in scanpy.
-        full = pd.DataFrame(0.0, index=range(n_genes), columns=table.columns)
-        full.loc[np.flatnonzero(seen)] = table.astype(np.float64).to_numpy()
+        full = pd.DataFrame(0.0, index=range(n_genes), columns=list(columns))
+        full.loc[np.flatnonzero(seen)] = pd.DataFrame(columns).astype(np.float64).to_numpy()
         tables.append(full)
     stacked = pd.concat(tables).groupby(level=0)
-    out = stacked.mean()
-    votes = stacked["highly_variable"].sum().astype(np.int64)
-    norm = out["dispersions_norm"].fillna(-np.inf).to_numpy()
+    mean = stacked.mean()
+    votes = stacked["highly_variable"].sum().to_numpy().astype(np.int64)
+    norm = mean["dispersions_norm"].fillna(-np.inf).to_numpy()
     order = np.lexsort((_by_name(names), -norm, -votes))
-    out["highly_variable"] = _first(order, n_top, order.size)
-    out["highly_variable_nbatches"] = votes
-    out["highly_variable_intersection"] = votes == n_batches
-    return out.astype({"dispersions_norm": np.float32})
+    return {
+        "means": mean["means"].to_numpy(copy=True),
+        "dispersions": mean["dispersions"].to_numpy(copy=True),
+        "dispersions_norm": mean["dispersions_norm"].to_numpy().astype(np.float32),
+        "highly_variable": _first(order, n_top, order.size),
+        "highly_variable_nbatches": votes,
+        "highly_variable_intersection": votes == n_batches,
+    }
 
 
 def by_variance(
     counts: Rows, label: np.ndarray, n_batches: int, n_top: int, span: float, names: pd.Index,
     batch_key: str | None,
-) -> pd.DataFrame:  # fmt: skip
-    """Rank by the variance of counts, standardised and clipped by a loess trend over the mean."""
+) -> dict[str, np.ndarray]:  # fmt: skip
+    """Rank by the variance of counts, standardised and clipped by a loess trend; return columns of ``var``."""
 
     sizes = np.bincount(label + 1, minlength=n_batches + 1)[:, None]  # the first: in no batch
     sums = count_sums(counts, label + 1, n_batches + 1)
@@ -82,7 +85,7 @@ def by_variance(
     if batch_key is not None:
         columns["highly_variable_nbatches"] = votes
         columns["highly_variable_intersection"] = votes == n_batches
-    return pd.DataFrame(columns)
+    return columns
 
 
 def _ranked(norm: np.ndarray, names: pd.Index, n: int) -> np.ndarray:
@@ -117,7 +120,7 @@ def _at_least_nth(x: np.ndarray, n: int) -> np.ndarray:
     return np.nan_to_num(x, nan=-np.inf) >= np.partition(known, nth)[nth]
 
 
-def _dispersions(mean: np.ndarray, var: np.ndarray, flavor: str) -> pd.DataFrame:
+def _dispersions(mean: np.ndarray, var: np.ndarray, flavor: str) -> dict[str, np.ndarray]:
     """Return means, dispersions and dispersions_norm of the genes."""
     mean = np.where(mean == 0, 1e-12, mean)
     dispersion = var / mean
@@ -138,7 +141,7 @@ def _dispersions(mean: np.ndarray, var: np.ndarray, flavor: str) -> pd.DataFrame
         spread = spread.to_numpy() / MAD_OF_NORMAL
     with np.errstate(divide="ignore", invalid="ignore"):
         norm = (dispersion - average) / spread
-    return pd.DataFrame({"means": mean, "dispersions": dispersion, "dispersions_norm": norm})
+    return {"means": mean, "dispersions": dispersion, "dispersions_norm": norm}
 
 
 def _mean_and_sd(x: np.ndarray, group: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

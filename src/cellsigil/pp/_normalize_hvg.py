@@ -93,8 +93,8 @@ def normalize_hvg(
         return
     normalised, factor, moments = done
     store_normalised(adata, counts, normalised, factor, layer, key_added)
-    table = by_dispersion(moments, n_top_genes, flavor, adata.var_names, batch_key)
-    store_choice(adata, table, flavor, batch_key)
+    columns = by_dispersion(moments, n_top_genes, flavor, adata.var_names, batch_key)
+    store_choice(adata, columns, flavor, batch_key)
 
 
 def _in_one_pass(
