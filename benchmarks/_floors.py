@@ -17,9 +17,7 @@ import numpy as np
 import scipy.sparse as sp
 from _measure import CONTRACT, FLOOR, Tool
 
-from cellsigil._core._log1p import log1p_into
-from cellsigil._core._stream import copy_past_caches, stream
-from cellsigil._core._vector import add_four, add_split
+from cellsigil._core._vector import add_split
 
 ROWS = 128  # whose values are transformed together
 LEVELS = 32  # counts below are looked up: 99 % and more
@@ -127,46 +125,13 @@ def checked_linear_squares(values, indices, indptr, n_genes):
 
 
 @numba.njit(cache=True, nogil=True)
-def log_and_add(values, indices, indptr, exact, out, sums):
-    """Write log1p of every scaled count past the caches, and add up the scaled counts and their squares on the way.
-
-    Small counts are looked up in a row's table, and what they add too: ``exact`` splits it in two words.
-    """
-    coarse, coarse_square = 1.5 * 2.0**9 * HIGHEST, 1.5 * 2.0**9 * HIGHEST**2
-    made, scaled, logs = np.empty(indptr[-1], np.float32), np.empty(LEVELS), np.empty(LEVELS)
-    words = np.empty((LEVELS, 4))
+def look_up(values, indptr, table, factor, out, scaled):
+    """Write log1p of every scaled count, small ones from a cell's table, and the scaled counts."""
     for i in range(indptr.size - 1):
-        total = 0.0
+        own = table[i]
         for k in range(np.uint64(indptr[i]), np.uint64(indptr[i + 1])):
-            total += values[k]
-        factor = 1e4 / max(total, 1.0)
-        for x in range(LEVELS):
-            scaled[x] = x * factor
-            words[x, 0], words[x, 1], words[x, 2], words[x, 3] = 0.0, 0.0, 0.0, 0.0
-            if exact:
-                add_split(words[x], scaled[x], coarse, coarse_square)
-            else:
-                words[x, 0], words[x, 1] = scaled[x], scaled[x] * scaled[x]
-        log1p_into(scaled, logs)
-        for k in range(np.uint64(indptr[i]), np.uint64(indptr[i + 1])):
-            j = np.uint32(indices[k])
-            if values[k] < LEVELS:
-                count = np.uint32(values[k])
-                made[k] = logs[count]
-                if exact:
-                    add_four(sums[j], words[count])
-                else:
-                    sums[j, 0] += words[count, 0]
-                    sums[j, 1] += words[count, 1]
-            else:
-                x = np.float64(values[k]) * factor
-                made[k] = np.log1p(x)
-                if exact:
-                    add_split(sums[j], x, coarse, coarse_square)
-                else:
-                    sums[j, 0] += x
-                    sums[j, 1] += x * x
-    stream(made, out)
+            scaled[k] = values[k] * factor[i]
+            out[k] = own[np.uint32(values[k])] if values[k] < LEVELS else np.log1p(scaled[k])
 
 
 def log_squares(values, indices, indptr, n_genes):
@@ -182,12 +147,18 @@ def checked_log_squares(values, indices, indptr, n_genes):
 def _log_squares(values, indices, indptr, n_genes, *, contract: bool):
     out, own = np.empty(values.size, np.float32), np.empty_like(indices) if contract else indices
     sums = zeros_on_lines(n_genes) if contract else np.zeros((n_genes, 2))
+    add = add_exact_squares if contract else add_squares
     for entries, starts in pieces(indptr, ROWS):
         counts, columns = values[entries], indices[entries]
         if contract:
             assert all_clean(counts, columns, starts, n_genes, True)
-            copy_past_caches(columns, own[entries], 0, columns.size)
-        log_and_add(counts, columns, starts, contract, out[entries], sums)
+            own[entries] = columns
+        total = np.add.reduceat(counts, starts[:-1]) if counts.size else np.ones(starts.size - 1)
+        factor = 1e4 / np.maximum(total, 1)
+        table = np.log1p(np.arange(LEVELS, dtype=np.float32) * factor[:, None].astype(np.float32))
+        scaled = np.empty(counts.size, np.float32)
+        look_up(counts, starts, table, factor, out[entries], scaled)
+        add(scaled, columns, starts, sums)
     return out, own, sums
 
 
