@@ -279,7 +279,7 @@ WHY = {
     "call (`pp.normalize_hvg`) passes over the counts twice, for totals and to write; the same by two calls stands "
     "beside it. Of 11 M entries (pbmc3k, 20,000 cells) on one thread it takes .005 CPU s to check them, .002 for "
     "totals and what they span, .006 to touch fresh memory, .026 to look up, add and write, .003 for the indices' "
-    "copy, .004 for tables and columns. Two runs within an hour gave scanpy's ratio there as 1.94 and 1.77.",
+    "copy, .004 for tables and columns. Three runs within two hours gave scanpy's ratio there as 1.94, 1.77 and 1.89.",
     "variable genes, cell_ranger": "As seurat's, without expm1, and without the copy for it that scanpy makes there.",
     "variable genes, seurat_v3": "At 20,000 cells of pbmc3k: a check .009, sums .023, the second look at what is "
     "beyond the limits .020, loess .012 CPU s.",
@@ -302,10 +302,10 @@ WHY = {
     "Leiden, default": "CREST makes one run, for which ours takes half as much (the rows of one seed, `n_runs=1`); "
     "the default is two, combined, and carried on where that gained something, which puts the modularity at igraph's "
     "converged on the real graphs or above (by .0021 at most) and .0003 to .0015 above CREST's; of pbmc3k resampled "
-    ".0002 (20,000 cells) and .0005 (100,000) below converged, .0022 and .0017 above CREST's. There nine rounds' "
-    "ratios were .75 to 1.21 (20,000 cells, median .997) and three 1.13 to 1.51. Cheaper ways were measured: two runs "
-    "of one round each, carried on for longer, would take .72 to .87 of ours and lose .0001 to "
-    ".0007; carrying on for one round only .85, and .0001 to .0005, most at 50,000 cells.",
+    ".0002 (20,000 cells) and .0005 (100,000) below converged, .0022 and .0017 above CREST's. Nine rounds there "
+    "strayed from .75 to 1.21, around 1.00 and 1.06 in two sessions (20,000 cells). Cheaper ways were measured: two "
+    "runs of one round each, carried on for longer, would take .72 to .87 of ours and lose .0001 to .0007; carrying "
+    "on for one round only .85, and .0001 to .0005, most at 50,000 cells.",
     "Leiden, one seed": "On graphs of 300 to 2,700 cells a call takes 1 to 9 ms, of which .5 to 2 are reading and "
     "checking the graph and writing a categorical column.",
     "UMAP layout": "The chain of a vertex's attractions, each from where the last one left it, is latency, not "

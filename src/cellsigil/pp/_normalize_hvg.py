@@ -36,7 +36,7 @@ def normalize_hvg(
 ) -> None:
     """Do what `normalize` and then `hvg` do, with the same bits, in one pass over the counts.
 
-    .65 to .9 of their cost where the counts are in memory (measured): what a gene's mean and variance
+    .6 to .8 of their cost where the counts are in memory (measured): what a gene's mean and variance
     need is added up while X is written, from a table of each cell's few different counts. Of a dask array or
     a file, or where values span more than one pass can add up exactly, it is the two calls.
 
