@@ -299,7 +299,8 @@ WHY = {
     "PCA": "Products with the 2,000 x 2,000 Gram matrix take .14 to .2, the matrix itself .12 to .2, the search for "
     "the chosen genes' entries .06 CPU s; arpack multiplies by the sparse matrix, cheap while entries are few. "
     "Two threads, which share the memory that the Gram matrix lies in, take up to half as much CPU again: on one "
-    "thread the same call took .35 to .39 (pbmc3k resampled, 20,000 cells).",
+    "thread the same call took .35 to .39 (pbmc3k resampled, 20,000 cells). arpack's ratio there was 1.59, 1.42 and "
+    "1.27 in three runs.",
     "neighbour graph, fresh process": "Imports: what only imports anndata and numba is the floor, 1.2 to 1.4 "
     "CPU s. The search itself takes .37 to .47 (20,000 cells) and 3.1 to 3.4 (100,000) more, by the rows above: with "
     "it 17x and 7x are the most. Loading our compiled kernels takes .4, importing our code .1.",
