@@ -9,7 +9,6 @@ from __future__ import annotations
 import functools
 import itertools
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
@@ -20,6 +19,7 @@ from cellsigil._block import Block, Expects, checked, stack, to_block
 from cellsigil._core import _columns
 from cellsigil._core._jit import all_in_threads, in_threads, threads
 from cellsigil._core._memory import empty
+from cellsigil._core._rooms import Rooms
 from cellsigil._core._rows import span
 from cellsigil._core._stream import copy_past_caches
 from cellsigil._genes import GeneBlock, gene_blocks
@@ -34,27 +34,6 @@ class Extent(NamedTuple):
 
 
 NOTHING = Extent(np.inf, -np.inf, fraction=False)
-
-
-class Rooms:
-    """Where threads add up, each in a room of its own: who is at rest leaves its to the next block.
-
-    Fresh memory for every block would cost its first touch and, of 32 blocks, 30 more additions of all of it.
-    """
-
-    def __init__(self, make: Callable[[], Any]) -> None:
-        self._make = make
-        self.at_rest: list[Any] = []
-
-    @contextmanager
-    def one(self) -> Iterator[Any]:
-        """Give a room that no other thread has."""
-        try:
-            room = self.at_rest.pop()
-        except IndexError:
-            room = self._make()
-        yield room
-        self.at_rest.append(room)
 
 
 @dataclass(frozen=True)
@@ -95,9 +74,7 @@ class Rows:
 
             yield from dask.compute(*self._delayed(function))
         elif self.in_memory:
-            yield from in_threads(
-                lambda span: function(self._source.rows(*span), span[0]), self.grid()
-            )
+            yield from in_threads(self._on_rows(function), self.grid())
         else:  # read in this thread (HDF5 is serial), work in others
             pieces = ((self._read(*span), span[0]) for span in self.grid())
             yield from in_threads(lambda piece: function(*piece), pieces)
@@ -105,9 +82,7 @@ class Rows:
     def collect(self, function: Callable[[Block, int], Any]) -> list:
         """Return ``list(self.map(function))``, for results that are small: with less to do for each block."""
         if self.in_memory:
-            return all_in_threads(
-                lambda span: function(self._source.rows(*span), span[0]), self.grid()
-            )
+            return all_in_threads(self._on_rows(function), self.grid())
         return list(self.map(function))
 
     def reduce(
@@ -245,6 +220,10 @@ class Rows:
             return first, Block(kept.data, indices, kept.indptr.astype(np.int64), block.n_cols)
 
         yield from self.map(select)
+
+    def _on_rows(self, function: Callable[[Block, int], Any]) -> Callable[[tuple[int, int]], Any]:
+        """Return the function of a range of rows in memory."""
+        return lambda span: function(self._source.rows(*span), span[0])
 
     def _stored(self) -> int | None:
         """Return how many entries a sparse matrix on disk has, zeros too; None where that is not known."""

@@ -108,8 +108,8 @@ def over_range(kernel: Callable, n: int, *args, chunk: int = 0) -> None:
 def all_in_threads(function: Callable, items: Sequence) -> list:
     """Return ``[function(item) for item in items]``, computed on all threads, this one among them.
 
-    Who is free takes the next item, which costs a tenth of what a future for each does: for many items of a
-    millisecond or less. As to the function, all threads are workers in the caller's context (``np.errstate``).
+    Who is free takes the next item: with a future for each, 150 items of a third of a millisecond cost two threads
+    a tenth more. As to the function, all threads are workers in the caller's context (``np.errstate``).
     """
     workers = n_threads()
     results: list[Any] = [None] * len(items)

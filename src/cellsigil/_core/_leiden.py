@@ -184,7 +184,8 @@ def _rounds(
 ) -> tuple[np.ndarray, float]:
     """Return labels from 0 and their quality after so many rounds, or fewer if one gains next to nothing.
 
-    Rounds go on from labels and quality that were ``found``, or begin with every vertex alone.
+    Rounds go on from labels and quality that were ``found``, and change these labels, or begin with every vertex
+    alone.
     """
     done, gain, first = 0, np.inf, found is None
     enough = ROUNDING if first or n_iterations < 0 else ENOUGH

@@ -9,9 +9,10 @@ from anndata import AnnData
 
 from cellsigil import _keys
 from cellsigil._block import Block
+from cellsigil._core._rooms import Rooms
 from cellsigil._matrix import HIGHEST_LOG
 from cellsigil._moments import Moments, Room, Units, add_pieces
-from cellsigil._rows import NOTHING, Extent, Rooms, Rows
+from cellsigil._rows import NOTHING, Extent, Rows
 from cellsigil.pp._hvg import batches, check_choice, hvg, store_choice
 from cellsigil.pp._hvg_flavors import by_dispersion
 from cellsigil.pp._normalize import (
