@@ -87,7 +87,7 @@ def vouch(data, indices, indptr, n_cols, beyond):
     fractions = False
     for i in range(indptr.size - 1):
         row = slice(indptr[i], indptr[i + 1])
-        usual, fraction = quick_look(data[row], indices[row], n_cols, beyond)
+        usual, fraction = quick_look(data[row], indices[row], n_cols, np.float64(beyond))
         if not usual:
             return False, False
         fractions |= fraction

@@ -47,11 +47,16 @@ CACHE_DIR = _cache_dir()
 
 
 def _compiled(function: Callable, **flags) -> Callable:
-    """Jit ``function`` with our cache folder, and leave everybody else's setting as it was."""
+    """Jit ``function`` with our cache folder, and leave everybody else's setting as it was.
+
+    Nobody calls our kernels from C: a wrapper for that each would take a twentieth of all compilation.
+    """
     before = numba.config.CACHE_DIR
     numba.config.CACHE_DIR = CACHE_DIR
     try:
-        return numba.njit(nogil=True, cache=True, error_model="numpy", **flags)(function)
+        return numba.njit(
+            nogil=True, cache=True, error_model="numpy", no_cfunc_wrapper=True, **flags
+        )(function)
     finally:
         numba.config.CACHE_DIR = before
 

@@ -85,12 +85,12 @@ def move_nodes(indptr, indices, data, strength, resolution, slack, community, di
         v = queue[head]
         head = head + 1 if head < n else 0
         queued[v] = False
-        n_touched = np.uint32(0)
+        n_touched = np.uint64(0)
         first, last = np.uint64(indptr[v]), np.uint64(indptr[v + 1])
         for k in range(first, last):
             c = np.uint32(community[np.uint32(indices[k])])
             touched[n_touched] = c  # without a branch that can't be foretold
-            n_touched += np.uint32(weight[c] == 0)
+            n_touched += np.uint64(weight[c] == 0)
             weight[c] += data[k]
         own, k_v = community[v], strength[v]
         total[own] -= k_v

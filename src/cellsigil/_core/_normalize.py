@@ -28,13 +28,20 @@ def fill_table(n_stored, divisor, scaled, logs, table):
 
 
 @inner
-def fill_words(values, factor, coarse, coarse_square, linear, words):
-    """Write to ``words[k]`` what `narrow_sums` adds of each value."""
+def linear_into(values, factor, out):
+    """Write expm1(value * factor), or the value where the factor is 0."""
     if factor > 0.0:
-        expm1_into(values, factor, linear)
+        expm1_into(values, factor, out)
     else:
         for k in range(values.size):
-            linear[k] = values[k]
+            out[k] = values[k]
+
+
+@inner
+def fill_words(values, units, linear, words):
+    """Write to ``words[k]`` what `narrow_sums` adds of each value."""
+    factor, coarse, coarse_square = units
+    linear_into(values, factor, linear)
     words[:] = 0.0
     for k in range(values.size):
         add_split(words[k], linear[k], coarse, coarse_square)
@@ -48,7 +55,7 @@ def look_up(row, columns, table, levels, words, adds, out, sums, where):
         if row[k] < levels:
             count = np.uint32(row[k])
             out[k] = table[count]
-            if adds:
+            if sums is not None and adds:
                 add_four(sums[np.uint32(columns[k])], words[count])
         else:  # its division here would cost all others a quarter
             where[n] = k
@@ -69,56 +76,49 @@ def write_large(row, where, divisor, scaled, logs, out):
 
 
 @inner
-def add_large(values, columns, where, factor, coarse, coarse_square, x, linear, sums):
+def add_large(values, columns, where, units, x, linear, sums):
     """Add what `narrow_sums` adds of the values at these places of a row."""
+    factor, coarse, coarse_square = units
     filled = -(-where.size // LANES) * LANES
     x[:filled] = 0.0
     for t in range(where.size):
         x[t] = values[where[t]]
-    if factor > 0.0:
-        expm1_into(x[:filled], factor, linear)
-    else:
-        linear = x
+    linear_into(x[:filled], factor, linear)
     for t in range(where.size):
         add_split(sums[np.uint32(columns[where[t]])], linear[t], coarse, coarse_square)
 
 
-@inner
-def longest_row(indptr, start, stop):
-    """Return how many entries the longest of rows start..stop has, `LEVELS` at least, in full registers."""
+@kernel
+def log1p_scaled(counts, indices, indptr, divisor, label, units, out, sums, start, stop):
+    """Write log1p(count / divisor[i]) of the whole numbers above 0 of row i, rounded to float32 once.
+
+    Adds to ``sums[label[i], j]`` what `narrow_sums` adds of it in ``units`` (factor, coarse, coarse_square); where
+    the label is -1, nothing. Labels, units and sums of None add none, in a kernel that compiles in a third of the
+    time. Equal counts of a row are equal values: the logarithm of a small one, and what it adds, is worked out once.
+    """
     longest = np.int64(LEVELS)
     for i in range(start, stop):
         longest = max(longest, indptr[i + 1] - indptr[i])
-    return -(-longest // LANES) * LANES
-
-
-@kernel
-def log1p_scaled(
-    counts, indices, indptr, divisor, label, factor, coarse, coarse_square, out, sums, start, stop
-):  # fmt: skip
-    """Write log1p(count / divisor[i]) of the whole numbers above 0 of row i, rounded to float32 once.
-
-    Adds to ``sums[label[i], j]`` what `narrow_sums` adds of it; where the label is -1, nothing. Equal counts of a
-    row are equal values: the logarithm of a small one, and what it adds, is worked out once.
-    """
-    longest = longest_row(indptr, start, stop)
+    longest = -(-longest // LANES) * LANES
     scaled, logs, table = np.empty(longest), np.empty(longest), np.empty(LEVELS, np.float32)
     where, made = np.empty(longest, np.uint32), np.empty(AT_ONCE + longest, np.float32)
-    words = np.empty((LEVELS, 4))
+    words, x = np.empty((LEVELS, 4)), np.empty(longest, np.float32)
     first, n_made = np.int64(indptr[start]), np.int64(0)
     for i in range(start, stop):
         row, columns = counts[indptr[i] : indptr[i + 1]], indices[indptr[i] : indptr[i + 1]]
-        own, own_sums = made[n_made : n_made + row.size], sums[max(label[i], 0)]
-        adds = label[i] >= 0
+        own = made[n_made : n_made + row.size]
         levels = fill_table(row.size, divisor[i], scaled, logs, table)
-        if adds:
-            fill_words(table[: np.int64(levels)], factor, coarse, coarse_square, scaled, words)
-        n = look_up(row, columns, table, levels, words, adds, own, own_sums, where)
+        if sums is None:
+            n = look_up(row, columns, table, levels, words, False, own, None, where)
+        else:
+            own_sums, adds = sums[max(label[i], 0)], label[i] >= 0
+            if adds:
+                fill_words(table[: np.int64(levels)], units, scaled, words)
+            n = look_up(row, columns, table, levels, words, adds, own, own_sums, where)
         write_large(row, where[:n], divisor[i], scaled, logs, own)
-        if adds:
-            add_large(
-                own, columns, where[:n], factor, coarse, coarse_square, scaled, logs, own_sums
-            )
+        if sums is not None:
+            if adds:
+                add_large(own, columns, where[:n], units, x, logs, own_sums)
         n_made += row.size
         if n_made >= AT_ONCE or i + 1 == stop:
             stream(made[:n_made], out[first : first + n_made])

@@ -68,7 +68,7 @@ def normalize(
     counts = counts_to_scale(adata, target_sum, layer, key_added)
     factor = size_factors(row_sums(counts), target_sum)
     normalised = counts.map_to_matrix(
-        lambda block, first, out: _log1p_alone(block, factor[first:], out)
+        lambda block, first, out: log1p_of(block, factor[first:], out)
     )
     store_normalised(adata, counts, normalised, factor, layer, key_added)
 
@@ -169,13 +169,14 @@ def _as_counts(block: Block) -> object:
 
 
 def log1p_of(
-    block: Block, factor: np.ndarray, out: np.ndarray, label: np.ndarray, rounding: tuple, sums: np.ndarray
-) -> None:  # fmt: skip
-    """Write log1p(count / factor) of every stored count; add what `narrow_sums` adds of it, where there is a label."""
+    block: Block,
+    factor: np.ndarray,
+    out: np.ndarray,
+    label: np.ndarray | None = None,
+    units: tuple | None = None,
+    sums: np.ndarray | None = None,
+) -> None:
+    """Write log1p(count / factor) of every stored count; `log1p_scaled` says what it adds where."""
+    factor = factor[: block.n_rows]
     divisor = np.where(factor > 0, factor, 1.0)  # a cell without counts has no entries
-    log1p_scaled(*block[:3], divisor, label, *rounding, out, sums, 0, block.n_rows)
-
-
-def _log1p_alone(block: Block, factor: np.ndarray, out: np.ndarray) -> None:
-    label, sums = np.full(block.n_rows, -1), np.empty((1, 0, 4))
-    log1p_of(block, factor[: block.n_rows], out, label, (0.0, 0.0, 0.0), sums)
+    log1p_scaled(*block[:3], divisor, label, units, out, sums, 0, block.n_rows)
