@@ -116,9 +116,8 @@ def log1p_scaled(counts, indices, indptr, divisor, label, units, out, sums, star
                 fill_words(table[: np.int64(levels)], units, scaled, words)
             n = look_up(row, columns, table, levels, words, adds, own, own_sums, where)
         write_large(row, where[:n], divisor[i], scaled, logs, own)
-        if sums is not None:
-            if adds:
-                add_large(own, columns, where[:n], units, x, logs, own_sums)
+        if sums is not None and adds:
+            add_large(own, columns, where[:n], units, x, logs, own_sums)
         n_made += row.size
         if n_made >= AT_ONCE or i + 1 == stop:
             stream(made[:n_made], out[first : first + n_made])
