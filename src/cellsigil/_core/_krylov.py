@@ -7,6 +7,7 @@ from collections.abc import Callable
 
 import numpy as np
 
+from cellsigil._core._dots import SMALL, dots
 from cellsigil._core._jit import all_in_threads
 
 LARGE = 1000  # rows from which products pay
@@ -14,7 +15,6 @@ WIDTH = 16  # vectors multiplied at a time: 26 products for 50 of 2,000; of 8 it
 FALL = 4.2  # of the residuals from block to block, near the end: says when to look at them again, 10 ms each time
 TILE = 64  # rows and columns copied at a time: a mirrored matrix of 2,000 in 8 ms, 25 in one go
 STRIPE = 512  # columns of one product, at most: what one thread does
-SMALL = 1 << 24  # multiplications below which threads do not pay
 ROOM = 1 << 25  # values of the basis and of its products: 256 MiB
 TOLERANCE = 1e-7  # residual, as a share of the eigenvalue (at least of 1e-6 of the largest)
 DEPENDENT = 1e-4  # of what is new in a vector: below, its block spans less than it should
@@ -25,7 +25,7 @@ MOST_PRODUCTS = 200  # 2,000 genes of 4,000 cells took 15, to 1e-10
 def largest(symmetric: np.ndarray, n: int) -> tuple[np.ndarray, np.ndarray]:
     """Return the n largest eigenvalues, descending, and their vectors; reads the upper triangle, and may overwrite it.
 
-    Block Lanczos in float64 until the residuals are below `TOLERANCE`: .2 CPU-s for 50 of 2,000, most of it
+    Block Lanczos in float64 until the residuals are below `TOLERANCE`: .17 CPU-s for 50 of 2,000, most of it
     products that threads share, where LAPACK takes .7 on one. A small matrix, or one whose spectrum
     is not for Krylov spaces (flat, many times the same value), goes the plain way.
     """
@@ -77,12 +77,12 @@ def _lanczos(symmetric: np.ndarray, n: int) -> tuple[np.ndarray, np.ndarray] | N
     for now in range(0, len(basis), WIDTH):
         filled = now + WIDTH
         basis[now:filled] = block
-        onward = times(block, symmetric.T) / scale
+        onward = dots(block, symmetric) / scale
         near, all_before = basis[max(0, now - WIDTH) : filled], basis[:filled]
-        along = times(onward, near.T)
+        along = dots(onward, near)
         within[max(0, now - WIDTH) : filled, now:filled] = along.T
         onward -= times(along, near)
-        onward -= times(times(onward, all_before.T), all_before)
+        onward -= times(dots(onward, all_before), all_before)
         block, coupling, independent = _unit(onward)
         if not independent:  # other directions in place of those that are spent
             block = _orthogonal(block.T, all_before.T).T
@@ -112,7 +112,7 @@ def _checked(
     are alike and smaller ones follow, some may be missing.
     """
     vectors = _unit(vectors)[0]
-    products = times(vectors, symmetric.T) / scale
+    products = dots(vectors, symmetric) / scale
     values, turn = _top(products @ vectors.T, len(vectors))
     left = turn.T @ products - values[:, None] * (turn.T @ vectors)
     exact = np.linalg.norm(left, axis=1) <= _allowed(values - max(lowest, 0.0))
