@@ -10,7 +10,9 @@ from cellsigil._core._dots import dots
 from cellsigil._core._jit import threads
 
 
-@pytest.mark.parametrize(("n_left", "n_right", "n"), [(16, 40, 9), (5, 7, 33), (4, 4, 1), (9, 4, 0)])
+@pytest.mark.parametrize(
+    ("n_left", "n_right", "n"), [(16, 40, 9), (5, 7, 33), (4, 4, 1), (9, 4, 0)]
+)
 def test_every_product_is_there_where_fours_do_not_come_out_even(n_left, n_right, n):
     rng = np.random.default_rng(n)
     left, right = (rng.integers(-9, 10, (m, n)).astype(float) for m in (n_left, n_right))
@@ -26,7 +28,10 @@ def test_fewer_than_four_go_to_blas(n_left):
 
 def test_columns_of_another_array_are_copied_first():
     rng = np.random.default_rng(0)
-    left, right = rng.integers(-9, 10, (30, 8)).astype(float).T, rng.integers(-9, 10, (30, 12)).T * 1.0
+    left, right = (
+        rng.integers(-9, 10, (30, 8)).astype(float).T,
+        rng.integers(-9, 10, (30, 12)).T * 1.0,
+    )
     assert (dots(left, right) == left @ right.T).all()
 
 

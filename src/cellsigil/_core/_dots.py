@@ -59,6 +59,21 @@ def dot_rows(left, right, out, start, stop):
                 s32 += x3[k] * r2[k]
                 s33 += x3[k] * r3[k]
             out[c, i], out[c, i + 1], out[c, i + 2], out[c, i + 3] = s00, s01, s02, s03
-            out[c + 1, i], out[c + 1, i + 1], out[c + 1, i + 2], out[c + 1, i + 3] = s10, s11, s12, s13
-            out[c + 2, i], out[c + 2, i + 1], out[c + 2, i + 2], out[c + 2, i + 3] = s20, s21, s22, s23
-            out[c + 3, i], out[c + 3, i + 1], out[c + 3, i + 2], out[c + 3, i + 3] = s30, s31, s32, s33
+            out[c + 1, i], out[c + 1, i + 1], out[c + 1, i + 2], out[c + 1, i + 3] = (
+                s10,
+                s11,
+                s12,
+                s13,
+            )
+            out[c + 2, i], out[c + 2, i + 1], out[c + 2, i + 2], out[c + 2, i + 3] = (
+                s20,
+                s21,
+                s22,
+                s23,
+            )
+            out[c + 3, i], out[c + 3, i + 1], out[c + 3, i + 2], out[c + 3, i + 3] = (
+                s30,
+                s31,
+                s32,
+                s33,
+            )
