@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 
 from cellsigil._core._jit import all_in_threads
+from cellsigil._core._memory import together
 
 FIRST = [
     "auc", "auc_blocked", "z", "z_raw", "t", "log10_p", "log10_padj", "log2fc", "pct_in", "pct_out",
@@ -33,7 +34,7 @@ def tidy(
     like = columns_of(rows[0])
     names = [name for name in FIRST if name in like]
     names += [name for name in like if name not in FIRST]
-    out = {name: np.empty(shape, like[name].dtype) for name in names}
+    out = dict(zip(names, together((shape, like[name].dtype) for name in names)))
     orders, ranked = np.empty(shape, np.int64), np.empty(len(rows), np.int64)
 
     def place(i: int) -> None:  # in a thread, which owns this group's part of the table

@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import pandas as pd
 
+from cellsigil._core._memory import together
 from cellsigil._genes import ClassBlock, by_classes
 from cellsigil._matrix import read_log
 from cellsigil._rows import Rows
@@ -243,10 +244,10 @@ class Labelled(NamedTuple):
         out: dict[str, np.ndarray] = {}
         start = 0
         for part in self.by_genes(function, memory_budget, *args):
+            if not out:
+                wide = (((*x.shape[:-1], len(self.genes)), x.dtype) for x in part.values())
+                out = dict(zip(part, together(wide)))
             for name, values in part.items():
-                if name not in out:
-                    shape = (*values.shape[:-1], len(self.genes))
-                    out[name] = np.empty(shape, values.dtype)
                 out[name][..., start : start + values.shape[-1]] = values
             start += values.shape[-1]
         return out
