@@ -58,22 +58,8 @@ def dot_rows(left, right, out, start, stop):
                 s31 += x3[k] * r1[k]
                 s32 += x3[k] * r2[k]
                 s33 += x3[k] * r3[k]
-            out[c, i], out[c, i + 1], out[c, i + 2], out[c, i + 3] = s00, s01, s02, s03
-            out[c + 1, i], out[c + 1, i + 1], out[c + 1, i + 2], out[c + 1, i + 3] = (
-                s10,
-                s11,
-                s12,
-                s13,
-            )
-            out[c + 2, i], out[c + 2, i + 1], out[c + 2, i + 2], out[c + 2, i + 3] = (
-                s20,
-                s21,
-                s22,
-                s23,
-            )
-            out[c + 3, i], out[c + 3, i + 1], out[c + 3, i + 2], out[c + 3, i + 3] = (
-                s30,
-                s31,
-                s32,
-                s33,
-            )
+            tile = out[c : c + STEP, i : i + STEP]
+            tile[0, 0], tile[0, 1], tile[0, 2], tile[0, 3] = s00, s01, s02, s03
+            tile[1, 0], tile[1, 1], tile[1, 2], tile[1, 3] = s10, s11, s12, s13
+            tile[2, 0], tile[2, 1], tile[2, 2], tile[2, 3] = s20, s21, s22, s23
+            tile[3, 0], tile[3, 1], tile[3, 2], tile[3, 3] = s30, s31, s32, s33

@@ -85,7 +85,7 @@ def refine(indptr, indices, data, strength, resolution, heat, community, dice):
             touched[n_touched] = c
             n_touched += np.uint32((weight[c] == 0) & (inside > 0))
             weight[c] += inside
-        n_open = np.int64(0)
+        n_open = np.int64(0)  # a literal 0 would have `draw` compiled for it too
         for u in range(n_touched):
             c = np.uint32(touched[u])
             to_c, weight[c] = weight[c], 0

@@ -63,7 +63,9 @@ def read_groups(
         column = column.astype("category")
     if left_out is not None:
         column = column.where(~left_out)
-    column = column.cat.remove_unused_categories()
+    counted = np.bincount(column.cat.codes + 1, minlength=len(column.cat.categories) + 1)
+    if not counted[1:].all():  # looking costs a tenth of taking none away
+        column = column.cat.remove_unused_categories()
     names = [str(name) for name in column.cat.categories]
     if len(set(names)) < len(names):
         twice = next(name for name in names if names.count(name) > 1)

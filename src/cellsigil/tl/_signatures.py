@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 import warnings
 from collections.abc import Iterable, Mapping
@@ -197,11 +198,11 @@ def _weighted(name: str, genes: Any) -> dict[str, float]:
             kind: str = "a missing value" if pd.isna(gene) else f"{gene!r} ({type(gene).__name__})"
             msg = f"Signature {name!r} holds {kind} where a gene name is needed. Drop it."
             raise ValueError(msg)
-        if not np.isfinite(weight):
+        if not math.isfinite(weight):
             msg = f"Signature {name!r}: the weight of {gene!r} is {weight}; it must be finite."
             raise ValueError(msg)
-        if gene.strip() and weight != 0:
-            out.setdefault(gene.strip(), float(weight))
+        if (stripped := gene.strip()) and weight != 0:
+            out.setdefault(stripped, float(weight))
     return out
 
 
