@@ -85,7 +85,9 @@ def move_nodes(indptr, indices, data, strength, resolution, slack, community, di
         v = queue[head]
         head = head + 1 if head < n else 0
         queued[v] = False
-        n_touched = np.uint64(0)  # the sum of two uint32 is one, for which `best_community` is compiled
+        n_touched = np.uint64(
+            0
+        )  # the sum of two uint32 is one, for which `best_community` is compiled
         first, last = np.uint64(indptr[v]), np.uint64(indptr[v + 1])
         for k in range(first, last):
             c = np.uint32(community[np.uint32(indices[k])])

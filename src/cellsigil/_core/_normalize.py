@@ -93,8 +93,9 @@ def log1p_scaled(counts, indices, indptr, divisor, label, units, out, sums, star
     """Write log1p(count / divisor[i]) of the whole numbers above 0 of row i, rounded to float32 once.
 
     Adds to ``sums[label[i], j]`` what `narrow_sums` adds of it in ``units`` (factor, coarse, coarse_square); where
-    the label is -1, nothing. Labels, units and sums of None add none, in a kernel that compiles in less than
-    half the time. Equal counts of a row are equal values: the logarithm of a small one, and what it adds, is worked out once.
+    the label is -1, nothing. Labels, units and sums of None add none, in a kernel that compiles in less than half
+    the time. Equal counts of a row are equal values: the logarithm of a small one, and what it adds, is worked out
+    once.
     """
     longest = np.int64(LEVELS)
     for i in range(start, stop):

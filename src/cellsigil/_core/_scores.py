@@ -138,6 +138,15 @@ def project_dense(data, indices, indptr, weights, out, start, stop):
 
 
 @kernel
+def bring_to_rows(auc, place, rows, start, stop):
+    """Write ``auc[:, j] - 1/2`` to row ``place[j]``, of genes j = start..stop: a gene's values move together."""
+    for j in range(start, stop):
+        row = rows[place[j]]
+        for g in range(row.size):
+            row[g] = auc[g, j] - 0.5
+
+
+@kernel
 def match_windows(first_alike, own, taken, n_others, windows, start, stop):
     """Write to ``windows[g]`` the places around that of ``own[g]``, in the order of the means, that are not taken.
 

@@ -10,8 +10,13 @@ import numpy as np
 import pandas as pd
 
 from cellsigil import _keys
-from cellsigil._core._jit import all_in_threads
-from cellsigil._core._scores import count_reaching, match_windows, window_cumulants
+from cellsigil._core._jit import all_in_threads, over_range
+from cellsigil._core._scores import (
+    bring_to_rows,
+    count_reaching,
+    match_windows,
+    window_cumulants,
+)
 from cellsigil._core._seed import seed_of
 from cellsigil._files import check_key
 from cellsigil.tl._effects import blocked_or_pooled, warn_pooled
@@ -169,8 +174,8 @@ class Levels(NamedTuple):
         mean = stats.mean_all[by_mean]
         is_first = np.append(True, mean[1:] != mean[:-1])
         first_alike = np.maximum.accumulate(np.where(is_first, np.arange(mean.size), 0))
-        in_order = np.ascontiguousarray(auc.T)[by_mean]  # rows: a gene's values move together
-        in_order -= 0.5
+        in_order = np.empty((auc.shape[1], auc.shape[0]))
+        over_range(bring_to_rows, place.size, auc, place, in_order)
         return cls(place, first_alike, in_order)
 
 
