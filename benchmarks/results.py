@@ -247,9 +247,9 @@ def cold_start() -> list[str]:
         lines.append(f"| {row} | {empty:.1f} | {filled:.1f} | {bars.get(row, '')} |")
     lines += [
         "",
-        "The first run ever strays with the machine: 30.6 in the morning of 2026-11-30; in one hour of that afternoon "
-        "41.9, 43.4 and 44.7, and 39.5 by the code of that morning. 2.2 of it is `pp.normalize`'s kernel, which does "
-        "more than it did and compiles longer.",
+        "The first run ever strays with the machine: on 2026-11-30, 30.6 in the morning, 41.9, 43.4 and 44.7 in one "
+        "hour of the afternoon, and 32.4 two hours later by code that takes a tenth less (one process, in turn: 30.4, "
+        "27.2, 31.0 where it took 34.8, 31.4, 31.1).",
     ]
     return [*lines, ""]
 
@@ -285,8 +285,8 @@ WHY = {
     "call (`pp.normalize_hvg`) passes over the counts twice, for totals and to write; the same by two calls stands "
     "beside it. Of 11 M entries (pbmc3k, 20,000 cells) on one thread it takes .005 CPU s to check them, .002 for "
     "totals and what they span, .006 to touch fresh memory, .026 to look up, add and write, .003 for the indices' "
-    "copy, .004 for tables and columns. Three runs within two hours gave scanpy's ratio there as 1.94, 1.77 and 1.89; "
-    "at 100,000 cells as 1.88, 2.12 and 3.82, where something slowed scanpy alone.",
+    "copy, .004 for tables and columns. Four runs within three hours gave scanpy's ratio there as 1.94, 1.77, 1.89 "
+    "and 2.11, with counts kept 2.07 (the third) and 1.97; at 100,000 cells as 1.88, 2.12, 3.82 and 2.05.",
     "variable genes, cell_ranger": "As seurat's, without expm1, and without the copy for it that scanpy makes there.",
     "variable genes, seurat_v3": "At 20,000 cells of pbmc3k: a check .009, sums .023, the second look at what is "
     "beyond the limits .020, loess .012 CPU s.",
@@ -297,11 +297,10 @@ WHY = {
     "span and add in one walk that stays in the cache, in units that grow, was written and gained nothing: what is "
     "fetched ahead is not waited for. A table of a row's values, so that equal ones are worked out once, took .85 of "
     "seurat's sums on simulated cells, 1.1 on pbmc3k and more of cell_ranger's.",
-    "PCA": "Products with the 2,000 x 2,000 Gram matrix take .14 to .2, the matrix itself .12 to .2, the search for "
+    "PCA": "Products with the 2,000 x 2,000 Gram matrix take .1 to .15, the matrix itself .12 to .2, the search for "
     "the chosen genes' entries .06 CPU s; arpack multiplies by the sparse matrix, cheap while entries are few. "
-    "Two threads, which share the memory that the Gram matrix lies in, take up to half as much CPU again: on one "
-    "thread the same call took .35 to .39 (pbmc3k resampled, 20,000 cells). arpack's ratio there was 1.59, 1.42 and "
-    "1.27 in three runs.",
+    "arpack's ratio on pbmc3k resampled to 20,000 cells was 1.59, 1.42 and 1.27 in three runs with products by BLAS, "
+    "which copies the matrix for each, and 1.70 in the run with our own.",
     "neighbour graph, fresh process": "Imports: what only imports anndata and numba is the floor, 1.2 to 1.4 "
     "CPU s. The search itself takes .37 to .47 (20,000 cells) and 3.1 to 3.4 (100,000) more, by the rows above: with "
     "it 17x and 7x are the most. Loading our compiled kernels takes .4, importing our code .1.",
@@ -322,12 +321,14 @@ WHY = {
     "counting and summarising pairs take 1, each gene's best rank in any pair .75, the rest (moments, the table, "
     "samples) 1.7 CPU s, illico's plain Wilcoxon 1.7.",
     "markers": "scanpy: the floor brings entries into columns and sorts each, which ranks need. illico with many "
-    "groups (89 clusters of 20,000 cells): the table of 1.4 million rows and 15 columns takes half of ours; illico's "
+    "groups (89 clusters of 20,000 cells): the table of 1.4 million rows and 15 columns takes half of ours, of which "
+    "logarithms of p .03, two sorts of each group's genes .04 and scanpy's form .07 CPU s; illico's "
     "has two columns.",
     ALONE: "The variance inflation of each set needs the cells: every entry has to be looked at and checked once, "
     ".013 s at 20,000 simulated cells by the memory's bandwidth on one thread or two, and the sets' entries picked out "
-    "and added, .02 s on two; variances of the scores .005; the table from the statistics takes .025, matching names "
-    ".004. It strays: .059 (least) to .094 s within three hours.",
+    "and added, .02 s on two; variances of the scores .003; the table from the statistics takes .017, reading and "
+    "matching names .006. It strays: within a minute .0487, .0495 and .0497 s (medians of 25), where the code before "
+    "took .054 to .063, and .061 a quarter of an hour later.",
     "h5ad": "The structure and every count are checked (.013 CPU s at 20,000 cells); in X and the layer, the "
     "counts are copied besides (.027), as they must not share memory: beside anndata with the same copy (counts "
     "kept) ours takes as much or "
