@@ -323,7 +323,8 @@ WHY = {
     "the default is two, combined, and carried on where that gained something, which puts the modularity at igraph's "
     "converged on the real graphs or above (by .0021 at most) and .0003 to .0015 above CREST's; of pbmc3k resampled "
     ".0002 (20,000 cells) and .0005 (100,000) below converged, .0022 and .0017 above CREST's. Nine rounds there "
-    "strayed from .75 to 1.21, around 1.00, 1.06 and .98 in three sessions (20,000 cells). Cheaper ways were measured: two "
+    "strayed from .75 to 1.21, around 1.00, 1.06 and .98 in three sessions (20,000 cells). Cheaper ways were "
+    "measured: two "
     "runs of one round each, carried on for longer, would take .72 to .87 of ours and lose .0001 to .0007; carrying "
     "on for one round only .85, and .0001 to .0005, most at 50,000 cells.",
     "Leiden, one seed": "On graphs of 300 to 2,700 cells a call takes 1 to 9 ms, of which .5 to 2 are reading and "
