@@ -7,7 +7,7 @@ import numpy as np
 from cellsigil._core._jit import any_order_kernel, n_threads, over_range
 
 SMALL = 1 << 24  # multiplications below which threads do not pay
-STEP = 4  # vectors and rows at a time: 16 sums, as many as registers hold
+STEP = 4  # vectors and rows at a time: their 16 sums stay in registers (with AVX2 not all)
 
 
 def dots(left: np.ndarray, right: np.ndarray) -> np.ndarray:

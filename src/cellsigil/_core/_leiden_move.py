@@ -85,9 +85,7 @@ def move_nodes(indptr, indices, data, strength, resolution, slack, community, di
         v = queue[head]
         head = head + 1 if head < n else 0
         queued[v] = False
-        n_touched = np.uint64(
-            0
-        )  # the sum of two uint32 is one, for which `best_community` is compiled
+        n_touched = np.uint64(0)  # a uint32 grows to it: `best_community` would compile twice
         first, last = np.uint64(indptr[v]), np.uint64(indptr[v + 1])
         for k in range(first, last):
             c = np.uint32(community[np.uint32(indices[k])])
