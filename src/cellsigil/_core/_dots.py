@@ -13,7 +13,7 @@ STEP = 4  # vectors and rows at a time: their 16 sums stay in registers (with AV
 def dots(left: np.ndarray, right: np.ndarray) -> np.ndarray:
     """Return left @ right.T of C-contiguous float64, on all threads; the same bits on any number of them.
 
-    16 vectors and 2,000 rows of as many take 3.9 ms on one thread, BLAS 6.3 (with AVX2 5.4 and 5.5): it copies the
+    16 vectors and 2,000 rows of as many take 3.9 ms on one thread, BLAS 6.3 (with AVX2 both 5.5): it copies the
     matrix to have it in its own order, and with so few vectors that is half the work.
     """
     if min(len(left), len(right)) < STEP:
