@@ -10,10 +10,15 @@ import scipy.sparse as sp
 
 from cellsigil._core import _csr
 from cellsigil._core._jit import over_range
+from cellsigil._core._to_csr import stored, tidy
 
 Expects = Literal["finite", "nonnegative", "counts"]
 DAMAGED = " The file or the code that made it is damaged; write it anew from its source."
 LARGEST_EXACT = 2**24  # float32 holds every integer up to here
+LARGE = (
+    1 << 20
+)  # values of a dense array from which scipy, on one thread, takes longer than to load a kernel
+KINDS = ("float32", "float64", "int32", "int64")  # of dense arrays that kernels are compiled for
 PIECE = 1 << 17  # entries looked at in one go: they and what is made of them stay in the cache
 
 
@@ -61,7 +66,7 @@ def to_block(matrix: Any, name: str, dtype: np.dtype | None = None) -> Block:
             matrix = matrix.astype(matrix.dtype.newbyteorder("="))
         if matrix.dtype == np.float16:  # scipy has no sparse one
             matrix = matrix.astype(np.float32)
-        matrix = sp.csr_matrix(matrix)
+        matrix = _sparse(matrix)
     elif matrix.format == "csc":
         check_structure(matrix, name, matrix.shape[1], matrix.shape[0], "column")
     if matrix.dtype.kind not in "biuf":
@@ -79,6 +84,15 @@ def to_block(matrix: Any, name: str, dtype: np.dtype | None = None) -> Block:
         _writable(matrix.indptr, np.int64),
         int(matrix.shape[1]),
     )
+
+
+def _sparse(dense: np.ndarray) -> Any:
+    """Return a CSR matrix of the values that are not zero; a CSC of an array that lies column by column."""
+    if dense.size < LARGE or dense.dtype.name not in KINDS:
+        return sp.csr_matrix(dense)
+    if dense.flags.f_contiguous and not dense.flags.c_contiguous:
+        return sp.csc_matrix(stored(dense.T), shape=dense.shape)
+    return sp.csr_matrix(stored(np.ascontiguousarray(dense)), shape=dense.shape)
 
 
 def _native(matrix: Any) -> Any:
@@ -164,15 +178,7 @@ def checked(
 
 def _canonical(block: Block) -> Block:
     """Return a copy with sorted columns, duplicates added up and zeros left out."""
-    shape = (block.n_rows, block.n_cols)
-    matrix = sp.csr_matrix((block.data, block.indices, block.indptr), shape=shape, copy=True)
-    matrix.sum_duplicates()
-    matrix.eliminate_zeros()
-    n_stored = int(matrix.indptr[-1])
-    indices = matrix.indices[:n_stored].astype(np.int32, copy=False)
-    return Block(
-        matrix.data[:n_stored], indices, matrix.indptr.astype(np.int64, copy=False), block.n_cols
-    )
+    return Block(*tidy(block.data, block.indices, block.indptr), block.n_cols)
 
 
 def _complaint(

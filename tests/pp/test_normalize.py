@@ -198,3 +198,19 @@ def test_the_bits_of_a_cell_do_not_hang_on_the_others(pbmc3k):
     for i, cell in zip((0, 17, 299), alone):
         pp.normalize(cell)
         assert cell.X.data.tobytes() == pbmc3k.X[i].data.tobytes()
+
+
+def test_the_bits_of_a_cell_do_not_hang_on_how_deep_the_one_before_it_is():
+    rng = np.random.default_rng(2)
+    depth = np.array(
+        [1, 900, 900, 1, 900, 1, 1, 900]
+    )  # where most counts are large, none is looked up
+    counts = rng.poisson(rng.gamma(0.5, 2.0, (8, 203)) * depth[:, None]).astype(np.float32)
+    counts[2] = 0
+    adata = ad.AnnData(sp.csr_matrix(counts))
+    with threads(1):
+        pp.normalize(adata, target_sum=1e4)
+        for i in range(len(counts)):
+            alone = ad.AnnData(sp.csr_matrix(counts[[i]]))
+            pp.normalize(alone, target_sum=1e4)
+            np.testing.assert_array_equal(dense(adata.X)[i], dense(alone.X)[0])

@@ -207,6 +207,8 @@ def test_the_largest_are_found_among_small_counts_and_large_ones(scale, dtype):
     dense[1] = 255  # the last that is counted by value
     dense[2] = 256  # the first that is not
     dense[3, :] = np.arange(60) * 8
+    dense[4, :] = np.arange(60)[::-1] * 300
+    dense[5, :] = np.arange(60) // 4 * 1000
     adata = ad.AnnData(dense)
     adata.var_names = named(dense).var_names
     pp.qc(adata, percent_top=(1, 2, 7, 59, 60))

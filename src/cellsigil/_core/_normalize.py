@@ -76,6 +76,21 @@ def write_large(row, where, divisor, scaled, logs, out):
 
 
 @inner
+def write_all(row, divisor, scaled, logs, out):
+    """Write log1p(count / divisor) of a row's counts, small or not, and return how many are at least `LEVELS`."""
+    n = np.uint32(0)
+    for k in range(row.size):
+        scaled[k] = np.float64(row[k]) / divisor
+        n += np.uint32(row[k] >= LEVELS)
+    filled = -(-row.size // LANES) * LANES
+    scaled[row.size : filled] = 0.0
+    log1p_into(scaled[:filled], logs[:filled])
+    for k in range(row.size):
+        out[k] = logs[k]
+    return n
+
+
+@inner
 def add_large(values, columns, where, units, x, linear, sums):
     """Add what `narrow_sums` adds of the values at these places of a row."""
     factor, coarse, coarse_square = units
@@ -105,20 +120,24 @@ def log1p_scaled(counts, indices, indptr, divisor, label, units, out, sums, star
     where, made = np.empty(longest, np.uint32), np.empty(AT_ONCE + longest, np.float32)
     words, x = np.empty((LEVELS, 4)), np.empty(longest, np.float32)
     first, n_made = np.int64(indptr[start]), np.int64(0)
+    n = np.uint32(0)  # of large counts: where they are most in one row, the next is not looked up
     for i in range(start, stop):
         row, columns = counts[indptr[i] : indptr[i + 1]], indices[indptr[i] : indptr[i + 1]]
         own = made[n_made : n_made + row.size]
-        levels = fill_table(row.size, divisor[i], scaled, logs, table)
-        if sums is None:
-            n = look_up(row, columns, table, levels, words, False, own, None, where)
+        if sums is None and 2 * n > row.size:
+            n = write_all(row, divisor[i], scaled, logs, own)
         else:
-            own_sums, adds = sums[max(label[i], 0)], label[i] >= 0
-            if adds:
-                fill_words(table[: np.int64(levels)], units, scaled, words)
-            n = look_up(row, columns, table, levels, words, adds, own, own_sums, where)
-        write_large(row, where[:n], divisor[i], scaled, logs, own)
-        if sums is not None and adds:
-            add_large(own, columns, where[:n], units, x, logs, own_sums)
+            levels = fill_table(row.size, divisor[i], scaled, logs, table)
+            if sums is None:
+                n = look_up(row, columns, table, levels, words, False, own, None, where)
+            else:
+                own_sums, adds = sums[max(label[i], 0)], label[i] >= 0
+                if adds:
+                    fill_words(table[: np.int64(levels)], units, scaled, words)
+                n = look_up(row, columns, table, levels, words, adds, own, own_sums, where)
+            write_large(row, where[:n], divisor[i], scaled, logs, own)
+            if sums is not None and adds:
+                add_large(own, columns, where[:n], units, x, logs, own_sums)
         n_made += row.size
         if n_made >= AT_ONCE or i + 1 == stop:
             stream(made[:n_made], out[first : first + n_made])

@@ -65,7 +65,9 @@ def _is_in_memory(matrix: Any) -> bool:
 
 
 def _cut(matrix: Any, axis: int, kept: np.ndarray, name: str) -> Any:
-    if not sp.issparse(matrix) or not _is_plain(matrix):
+    if not sp.issparse(matrix):
+        return np.take(matrix, np.flatnonzero(kept), axis=axis)  # by a mask, columns take 4x as long
+    if not _is_plain(matrix):
         return matrix[kept] if axis == 0 else matrix[:, kept]
     along = axis == ("csr", "csc").index(matrix.format)
     n_major, n_minor = matrix.shape if matrix.format == "csr" else matrix.shape[::-1]
