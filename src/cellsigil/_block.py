@@ -15,9 +15,7 @@ from cellsigil._core._to_csr import stored, tidy
 Expects = Literal["finite", "nonnegative", "counts"]
 DAMAGED = " The file or the code that made it is damaged; write it anew from its source."
 LARGEST_EXACT = 2**24  # float32 holds every integer up to here
-LARGE = (
-    1 << 20
-)  # values of a dense array from which scipy, on one thread, takes longer than to load a kernel
+LARGE = 1 << 20  # values of a dense array: below, scipy is done before a kernel is loaded
 KINDS = ("float32", "float64", "int32", "int64")  # of dense arrays that kernels are compiled for
 PIECE = 1 << 17  # entries looked at in one go: they and what is made of them stay in the cache
 

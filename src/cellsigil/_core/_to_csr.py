@@ -6,6 +6,7 @@ import numpy as np
 
 from cellsigil._core._copy import copy_values
 from cellsigil._core._jit import kernel, over_range
+from cellsigil._core._memory import empty
 from cellsigil._core._sort import FEW, insert_sort, radix_sort
 
 
@@ -67,10 +68,8 @@ def count_stored(dense, n_stored, start, stop):
 @kernel
 def take_stored(dense, data, indices, indptr, start, stop):
     """Write the values of each row that are not zero, and their columns."""
-    values, columns = (
-        np.empty(dense.shape[1] + 1, dense.dtype),
-        np.empty(dense.shape[1] + 1, np.int32),
-    )
+    room = dense.shape[1] + 1  # what is no value is written too, behind the last
+    values, columns = np.empty(room, dense.dtype), np.empty(room, np.int32)
     for i in range(start, stop):
         n = np.uint32(0)
         for j in range(np.uint32(dense.shape[1])):  # without a branch that can't be foretold
@@ -88,7 +87,7 @@ def tidy(data: np.ndarray, indices: np.ndarray, indptr: np.ndarray) -> tuple[np.
     new_indptr = np.cumsum(n_kept)
     if new_indptr[-1] == data.size:
         return data, indices, indptr
-    new_data, new_indices = np.empty(new_indptr[-1], data.dtype), np.empty(new_indptr[-1], np.int32)
+    new_data, new_indices = empty(new_indptr[-1], data.dtype), empty(new_indptr[-1], np.int32)
     over_range(pack_rows, n_rows, data, indices, indptr, new_data, new_indices, new_indptr)
     return new_data, new_indices, new_indptr
 
@@ -98,6 +97,6 @@ def stored(dense: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     n_stored = np.zeros(len(dense) + 1, np.int64)
     over_range(count_stored, len(dense), dense, n_stored[1:])
     indptr = np.cumsum(n_stored)
-    data, indices = np.empty(indptr[-1], dense.dtype), np.empty(indptr[-1], np.int32)
+    data, indices = empty(indptr[-1], dense.dtype), empty(indptr[-1], np.int32)
     over_range(take_stored, len(dense), dense, data, indices, indptr)
     return data, indices, indptr
