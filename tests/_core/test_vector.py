@@ -9,7 +9,7 @@ import scipy.sparse as sp
 from cellsigil._core import _vector as vector
 from cellsigil._core._jit import kernel
 from cellsigil._core._memory import HUGE_PAGE, empty
-from cellsigil._core._vector import add_four, add_split
+from cellsigil._core._vector import WIDTH, add_four, add_rows, add_split
 from cellsigil._matrix import as_rows
 from cellsigil.pp._normalize import Totals
 
@@ -50,6 +50,25 @@ def test_a_value_and_its_square_are_split_as_in_python():
     np.add.at(total, where, values)
     np.testing.assert_allclose(sums[:, 0] + sums[:, 1], total, rtol=1e-14)
     assert (sums[:, 0] % 2.0**-12 == 0).all()  # 2**40 + 2**39 leave no finer unit
+
+
+@kernel
+def add_each(sums, rows, where, values, start, stop):
+    for k in range(start, stop):
+        j, v = where[k], values[k]
+        places = np.uint32(j[0]), np.uint32(j[1]), np.uint32(j[2]), np.uint32(j[3])
+        add_rows(sums[k], rows, places, (v[0], v[1], v[2], v[3]))
+
+
+@pytest.mark.parametrize("offset", [0, 1, 3])
+def test_four_rows_are_added_each_times_its_value(offset):
+    rng = np.random.default_rng(0)
+    rows = rng.normal(size=20 * WIDTH + offset)[offset:].reshape(20, WIDTH)
+    where, values = rng.integers(0, 20, (30, 4)), rng.normal(size=(30, 4))
+    sums = rng.normal(size=30 * WIDTH + offset)[offset:].reshape(30, WIDTH)
+    expected = sums + np.einsum("kt,ktc->kc", values, rows[where])
+    add_each(sums, rows, where, values, 0, 30)
+    np.testing.assert_allclose(sums, expected, rtol=1e-13, atol=1e-13)
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])

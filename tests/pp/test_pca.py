@@ -12,7 +12,7 @@ from threadpoolctl import threadpool_limits
 from cellsigil import pp
 from cellsigil._core import _gram, _krylov
 from cellsigil._core._jit import threads
-from cellsigil.pp import _components, _pca
+from cellsigil.pp import _components
 
 
 def naive(x: np.ndarray, n: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -372,7 +372,7 @@ def test_eigenvectors_are_exact_whatever_the_spectrum(kind, n, scale, directions
 def test_more_genes_and_cells_than_a_gram_matrix_takes(monkeypatch, container):
     x = graded(500, 400)
     adata = ad.AnnData(container(sp.csr_matrix(x)))
-    monkeypatch.setattr(_pca, "LARGEST_GRAM", 300)
+    monkeypatch.setattr(_components, "LARGEST_GRAM", 300)
     for room in (1 << 25, 1):  # a large basis, and one that is full at once
         monkeypatch.setattr(_krylov, "ROOM", room)
         pp.pca(adata, n_comps=9, mask_var=None)
@@ -385,8 +385,83 @@ def test_more_genes_and_cells_than_a_gram_matrix_takes(monkeypatch, container):
         np.testing.assert_allclose(adata.obsm["X_pca"], scores, atol=1e-3)
 
 
+@pytest.fixture
+def few_entries(monkeypatch):
+    """Take products with the entries for what products with the Gram matrix are taken, and note what it was asked."""
+    asked = []
+
+    def by_entries(rows, *args):
+        asked.append(by_entries_itself(rows, *args))
+        return asked[-1]
+
+    by_entries_itself = _components.by_entries
+    monkeypatch.setattr(_components, "FEW", 1e3)
+    monkeypatch.setattr(_components, "by_entries", by_entries)
+    return asked
+
+
+@pytest.mark.parametrize(
+    ("n_cells", "n_genes", "n_comps"), [(1200, 1000, 9), (1000, 1300, 7), (2500, 1000, 1)]
+)
+def test_products_with_few_entries_mean_what_naive_says(few_entries, n_cells, n_genes, n_comps):
+    x = graded(n_cells, n_genes)
+    x[3] = 0
+    found = []
+    for n in (1, 2):
+        adata = ad.AnnData(sp.csr_matrix(x))
+        with threads(n):
+            pp.pca(adata, n_comps=n_comps, mask_var=None)
+        found.append(adata.obsm["X_pca"].tobytes() + adata.varm["PCs"].tobytes())
+    assert found[0] == found[1]
+    assert [answer is not None for answer in few_entries] == [True, True]
+    scores, loadings, variance = naive(x, n_comps)
+    np.testing.assert_allclose(adata.uns["pca"]["variance"], variance, rtol=1e-10)
+    total = x.astype(np.float64).var(axis=0, ddof=1).sum()
+    np.testing.assert_allclose(adata.uns["pca"]["variance_ratio"], variance / total, rtol=1e-10)
+    assert np.linalg.svd(adata.varm["PCs"].T @ loadings)[1].min() > 1 - 1e-9
+    np.testing.assert_allclose(adata.obsm["X_pca"], scores, rtol=1e-4, atol=1e-4)
+
+
+def test_a_backed_file_goes_the_way_of_few_entries_too(few_entries, tmp_path):
+    adata = ad.AnnData(sp.csr_matrix(graded(1500, 1000)))
+    adata.write_h5ad(tmp_path / "a.h5ad")
+    backed = ad.read_h5ad(tmp_path / "a.h5ad", backed="r")
+    for each in (adata, backed):
+        pp.pca(each, n_comps=5, mask_var=None)
+    assert backed.obsm["X_pca"].tobytes() == adata.obsm["X_pca"].tobytes()
+    backed.file.close()
+    assert [answer is not None for answer in few_entries] == [True, True]
+
+
+def test_many_entries_behind_a_few_go_by_the_gram_matrix(few_entries, monkeypatch):
+    x = graded(1300, 1000)
+    x[:200] = 0
+    monkeypatch.setattr(_components, "FEW", 0.45 * np.count_nonzero(x) / 1000**2)
+    adata = ad.AnnData(sp.csr_matrix(x))
+    pp.pca(adata, n_comps=5, mask_var=None)
+    np.testing.assert_allclose(adata.uns["pca"]["variance"], naive(x, 5)[2], rtol=1e-10)
+    adata.X = adata.X[::-1]
+    pp.pca(adata, n_comps=5, mask_var=None)
+    np.testing.assert_allclose(adata.uns["pca"]["variance"], naive(x, 5)[2], rtol=1e-10)
+    assert few_entries == [None, None]
+
+
+def test_few_entries_are_refused_as_many_are(few_entries):
+    with pytest.raises(ValueError, match="All cells are the same in the 1000 chosen genes"):
+        pp.pca(ad.AnnData(np.full((1000, 1000), 0.7, np.float32)), n_comps=2, mask_var=None)
+    assert few_entries == [None]
+
+
+def test_few_entries_that_are_counts_are_spoken_of_where_the_call_is(monkeypatch):
+    monkeypatch.setattr(_components, "FEW", 1e3)
+    counts = np.rint(np.expm1(graded(1100, 1000)))
+    with pytest.warns(UserWarning, match="it looks like counts") as said:
+        pp.pca(ad.AnnData(counts), n_comps=2, mask_var=None)
+    assert said[0].filename == __file__
+
+
 def test_without_a_gram_matrix_the_bits_do_not_depend_on_threads_either(monkeypatch):
-    monkeypatch.setattr(_pca, "LARGEST_GRAM", 100)
+    monkeypatch.setattr(_components, "LARGEST_GRAM", 100)
     found = []
     for n in (1, 2):
         adata = ad.AnnData(sp.csr_matrix(graded(2500, 150)))
@@ -397,7 +472,7 @@ def test_without_a_gram_matrix_the_bits_do_not_depend_on_threads_either(monkeypa
 
 
 def test_without_a_gram_matrix_it_says_what_is_wrong(monkeypatch, counts):
-    monkeypatch.setattr(_pca, "LARGEST_GRAM", 10)
+    monkeypatch.setattr(_components, "LARGEST_GRAM", 10)
     with pytest.raises(ValueError, match="All cells are the same in the 30 chosen genes"):
         pp.pca(ad.AnnData(np.full((20, 30), 0.7, np.float32)), n_comps=2, mask_var=None)
     with pytest.warns(UserWarning, match="it looks like counts") as said:

@@ -34,8 +34,8 @@ def largest(symmetric: np.ndarray, n: int) -> tuple[np.ndarray, np.ndarray]:
     size = len(symmetric)
     diagonal = symmetric.diagonal().copy()
     _mirror(symmetric)
-    if size >= LARGE and size >= 10 * n:
-        found = _lanczos(symmetric, n)
+    if is_large(size, n):
+        found = lanczos(lambda vectors: dots(vectors, symmetric), diagonal, n)
         if found is not None:
             return found
     values, vectors = scipy.linalg.eigh(
@@ -49,6 +49,11 @@ def largest(symmetric: np.ndarray, n: int) -> tuple[np.ndarray, np.ndarray]:
     return np.maximum(values[::-1], 0.0), vectors[:, ::-1]
 
 
+def is_large(size: int, n: int) -> bool:
+    """Return whether products pay for n eigenvectors of so many rows."""
+    return size >= LARGE and size >= 10 * n
+
+
 def _mirror(symmetric: np.ndarray) -> None:
     """Copy the upper triangle to the lower one."""
     for i in range(0, len(symmetric), TILE):
@@ -58,16 +63,18 @@ def _mirror(symmetric: np.ndarray) -> None:
             symmetric[j : j + TILE, i : i + TILE] = symmetric[i : i + TILE, j : j + TILE].T
 
 
-def _lanczos(symmetric: np.ndarray, n: int) -> tuple[np.ndarray, np.ndarray] | None:
-    """Return the n largest eigenvalues and their vectors, or None; vectors are rows until the end.
+def lanczos(
+    multiply: Callable[[np.ndarray], np.ndarray], diagonal: np.ndarray, n: int
+) -> tuple[np.ndarray, np.ndarray] | None:
+    """Return the n largest eigenvalues of a covariance matrix and their vectors, or None.
 
+    ``multiply`` returns the products of vectors, as rows, with the matrix, of which ``diagonal`` is the diagonal.
     Each block's product is made orthogonal to the two blocks that it can have much in common with, then
     to the whole basis, which takes what rounding left.
     """
     import scipy.linalg
 
-    size = len(symmetric)
-    scale = np.diagonal(symmetric).max()
+    size, scale = diagonal.size, diagonal.max()
     if not scale > 0:
         return None
     basis = np.empty((size // 2 // WIDTH * WIDTH, size))
@@ -77,7 +84,7 @@ def _lanczos(symmetric: np.ndarray, n: int) -> tuple[np.ndarray, np.ndarray] | N
     for now in range(0, len(basis), WIDTH):
         filled = now + WIDTH
         basis[now:filled] = block
-        onward = dots(block, symmetric) / scale
+        onward = multiply(block) / scale
         near, all_before = basis[max(0, now - WIDTH) : filled], basis[:filled]
         along = dots(onward, near)
         within[max(0, now - WIDTH) : filled, now:filled] = along.T
@@ -95,13 +102,16 @@ def _lanczos(symmetric: np.ndarray, n: int) -> tuple[np.ndarray, np.ndarray] | N
                 within[:filled, :filled], lower=False, subset_by_index=[0, 0]
             )
             vectors = times(np.ascontiguousarray(turn.T), all_before)
-            return _checked(symmetric, scale, vectors, lowest[0])
+            return _checked(multiply, scale, vectors, lowest[0])
         look = filled + WIDTH * math.ceil(math.log(2 * excess, FALL))
     return None
 
 
 def _checked(
-    symmetric: np.ndarray, scale: float, vectors: np.ndarray, lowest: float
+    multiply: Callable[[np.ndarray], np.ndarray],
+    scale: float,
+    vectors: np.ndarray,
+    lowest: float,
 ) -> tuple[np.ndarray, np.ndarray] | None:
     """Return the eigenvalues and vectors that are in the span of the rows, None if they are not exact or not all.
 
@@ -112,7 +122,7 @@ def _checked(
     are alike and smaller ones follow, some may be missing.
     """
     vectors = _unit(vectors)[0]
-    products = dots(vectors, symmetric) / scale
+    products = multiply(vectors) / scale
     values, turn = _top(products @ vectors.T, len(vectors))
     left = turn.T @ products - values[:, None] * (turn.T @ vectors)
     exact = np.linalg.norm(left, axis=1) <= _allowed(values - max(lowest, 0.0))

@@ -79,7 +79,9 @@ def take_stored(dense, data, indices, indptr, start, stop):
         copy_values(columns[:n], indices[indptr[i] : indptr[i + 1]])
 
 
-def tidy(data: np.ndarray, indices: np.ndarray, indptr: np.ndarray) -> tuple[np.ndarray, ...]:
+def tidy(
+    data: np.ndarray, indices: np.ndarray, indptr: np.ndarray
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Return data, indices and indptr of the same rows in canonical form, in new arrays."""
     n_rows = indptr.size - 1
     data, indices, n_kept = data.copy(), indices.copy(), np.zeros(n_rows + 1, np.int64)

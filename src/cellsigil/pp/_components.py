@@ -1,4 +1,4 @@
-"""Eigenvalues and vectors of a covariance matrix: from genes x genes, from cells x cells, or from products alone."""
+"""Eigenvalues and vectors of a covariance matrix, which is made, of genes or of cells, or only multiplied with."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from typing import NamedTuple
 import numpy as np
 
 from cellsigil._block import Block
+from cellsigil._core._centred import Centred
 from cellsigil._core._gram import (
     Entries,
     add_gram,
@@ -20,11 +21,20 @@ from cellsigil._core._gram import (
     to_covariance,
 )  # fmt: skip
 from cellsigil._core._jit import in_threads, over_range
-from cellsigil._core._krylov import MOST_PRODUCTS, largest, largest_by_products
+from cellsigil._core._krylov import (
+    MOST_PRODUCTS,
+    is_large,
+    lanczos,
+    largest,
+    largest_by_products,
+)
 from cellsigil._rows import Rows
 
 # Share of the entries of a matrix in memory, at most: a second search for the chosen ones costs .07 of .6 CPU-s.
 KEPT = 1 / 4
+LARGEST_GRAM = 20_000  # rows of the Gram matrix: 3.2 GB of float64
+HEAD = 128  # rows that say how many entries there are going to be
+FEW = 0.2  # entries for one of the Gram matrix's: so many cost as much in a product
 ARRAY = 1 << 20  # entries: from 4 MiB on fresh pages come by 2 MiB, at a tenth of the cost
 
 
@@ -49,6 +59,19 @@ class Gram(NamedTuple):
     chosen: np.ndarray
     n_rare: int
     kept: list[Entries] | None
+
+
+def decompose(rows: Rows, genes: np.ndarray, n_comps: int) -> Decomposed:
+    """Return the components, the cheapest way."""
+    size = min(rows.shape[0], genes.size)
+    if size > LARGEST_GRAM:
+        return by_products(rows, genes, n_comps)
+    if is_large(size, n_comps) and not rows.is_dask:
+        found = by_entries(rows, genes, n_comps, FEW * size**2)
+        if found is not None:
+            return found
+    by_gram = by_genes if genes.size <= rows.shape[0] else by_cells
+    return by_gram(rows, genes, n_comps)
 
 
 def by_genes(rows: Rows, genes: np.ndarray, n_comps: int) -> Decomposed:
@@ -136,6 +159,35 @@ def by_cells(rows: Rows, genes: np.ndarray, n_comps: int) -> Decomposed:
     return Decomposed(genes, genes.size, mean, values, loadings, total)
 
 
+def by_entries(rows: Rows, genes: np.ndarray, n_comps: int, most: float) -> Decomposed | None:
+    """Do as `by_genes` by products with the chosen entries; None if they are far above ``most`` or it fails.
+
+    Of pbmc3k's 2,700 cells and 2,000 genes a product takes .3 of one with the Gram matrix, which is not made either.
+    """
+    to = columns_at(genes, genes.size, rows.shape[1])
+    head = next(iter(rows.map(lambda block, _: block.rows(0, min(block.n_rows, HEAD)))))
+    if (to.place[head.indices] >= 0).sum() * rows.shape[0] > most * head.n_rows:
+        return None
+    kept: list[Entries] = []
+    whole, n_kept = True, 0
+
+    def choose(block: Block) -> tuple[Entries, bool]:
+        return chosen_entries(*block[:3], to), _all_whole(block)
+
+    for entries, is_whole in in_threads(choose, rows.map(lambda block, _: block)):
+        kept.append(entries)
+        whole, n_kept = whole and is_whole, n_kept + entries.values.size
+        if n_kept > 2 * most:  # the first rows held fewer
+            return None
+    centred = Centred.of(kept, genes.size)
+    found = lanczos(centred.times, centred.variance, n_comps)
+    if found is None:
+        return None
+    _warn_of_counts(rows, whole)
+    total = float(centred.variance.sum())
+    return Decomposed(genes, genes.size, centred.mean, *found, total, kept)
+
+
 def by_products(rows: Rows, genes: np.ndarray, n_comps: int) -> Decomposed:
     """Do as `by_genes` without a Gram matrix: by products with some vectors at a time."""
 
@@ -170,7 +222,7 @@ def by_products(rows: Rows, genes: np.ndarray, n_comps: int) -> Decomposed:
             f"The components of {rows.name} have not converged after {MOST_PRODUCTS} passes: the last of "
             f"them hardly differ in variance. Ask for fewer with n_comps=, or choose genes first."
         )
-        warnings.warn(msg, UserWarning, stacklevel=3)
+        warnings.warn(msg, UserWarning, stacklevel=4)
     return Decomposed(genes, genes.size, mean, np.maximum(variance, 0.0), loadings, total)
 
 
@@ -185,7 +237,7 @@ def _warn_of_counts(rows: Rows, whole: bool) -> None:
             f"{rows.name} holds whole numbers only: it looks like counts, and the components will follow "
             f"the cells' totals. Run cellsigil.pp.normalize(adata) first."
         )
-        warnings.warn(msg, UserWarning, stacklevel=4)
+        warnings.warn(msg, UserWarning, stacklevel=5)
 
 
 def _total(covariance: np.ndarray, n_genes: int) -> float:

@@ -15,12 +15,10 @@ from cellsigil._core._seed import seed_of
 from cellsigil._files import check_key
 from cellsigil._matrix import read_matrix, read_tables, suggest
 from cellsigil._rows import Rows
-from cellsigil.pp._components import Decomposed, by_cells, by_genes, by_products
+from cellsigil.pp._components import Decomposed, decompose
 from cellsigil.pp._normalize import make_own
 
 log = logging.getLogger(__name__)
-
-LARGEST_GRAM = 20_000  # rows of the Gram matrix: 3.2 GB of float64
 
 
 def pca(
@@ -34,10 +32,10 @@ def pca(
 ) -> None:
     """Find the principal components of the chosen genes.
 
-    Exact: the eigenvectors of the covariance matrix in float64, from one pass over the rows that
-    never makes the centred matrix. Above 20,000 genes and cells that matrix would be too large: it is
-    then only multiplied with, row block by row block, until the components' residuals are below 1e-7 of
-    their variance. Signs are fixed: the loading that is largest in magnitude is positive.
+    Exact: the eigenvectors of the covariance matrix in float64, with residuals below 1e-7 of their
+    variance; the centred matrix is never made. Nor is the covariance matrix where products with the few
+    entries of some thousand cells cost less, or above 20,000 genes and cells, where it would be too large: it
+    is only multiplied with. Signs are fixed: the loading that is largest in magnitude is positive.
 
     Parameters
     ----------
@@ -92,9 +90,6 @@ def pca(
             f"{max(most, 0)} components; a whole number from 1 to that is needed."
         )
         raise ValueError(msg)
-    decompose = by_genes if genes.size <= adata.n_obs else by_cells
-    if min(adata.n_obs, genes.size) > LARGEST_GRAM:
-        decompose = by_products
     with threadpool_limits(1, user_api="blas"):  # the same bits on any number of threads
         found = decompose(rows, genes, int(n_comps))
         largest = found.loadings[np.abs(found.loadings).argmax(axis=0), np.arange(n_comps)]
