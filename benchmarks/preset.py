@@ -2,6 +2,7 @@
 
     python benchmarks/preset.py [DATA_FOLDER] [CELLS ...]
 
+On pbmc3k as it is, 2,700 cells, and on what the other rows race on.
 QC, filters, normalise, 2,000 variable genes, PCA, neighbours, Leiden, UMAP, Wilcoxon with ties on all genes, 20
 signatures (score_genes' definition in all three). Every tool runs in a process of its own, after a run on 1,000 of the
 cells; peak is the process's. scanpy's Wilcoxon runs on one gene in 30 above 5,000 cells, and is multiplied.
@@ -25,6 +26,7 @@ import numpy as np
 from _measure import PATIENCE, Race, save, touch_memory, versions_of
 
 PART, PART_ABOVE = 30, 5000
+PBMC3K = "2700"  # its own cells
 Step = tuple[str, Callable[[], Any], float]
 
 
@@ -189,17 +191,26 @@ def run_apart(tool: str, path: Path, memory_gb: float = 21) -> dict[str, Any] | 
     return json.loads(done.stdout.decode().splitlines()[-1])
 
 
-def main(folder: str = "../shared/data", *sizes: str) -> None:
-    from _inputs import cases, path_of  # which loads cellsigil: not for the rivals' processes
+def files(folder: str, sizes: tuple[str, ...]) -> Iterator[tuple[str, int, Path]]:
+    """Yield what is raced on: kind, cells and path."""
+    from _inputs import SOURCE, cases, path_of  # loads cellsigil: not for the rivals' processes
 
-    for kind, n in cases(sizes):
+    others = [size for size in sizes if size != PBMC3K]
+    if others != list(sizes) or not sizes:
+        yield "pbmc3k", int(PBMC3K), Path(folder) / SOURCE
+    if others or not sizes:
+        yield from ((kind, n, path_of(kind, n, folder)) for kind, n in cases(others))
+
+
+def main(folder: str = "../shared/data", *sizes: str) -> None:
+    for kind, n, path in files(folder, sizes):
         bars = {"scanpy": 10, "crest": 2}
         result = Race("whole preset", kind, n, bars, None, "", versions_of(list(TOOLS)))
         for _ in range(3):
             for tool in TOOLS:
                 if sum(r["cpu"] for r in result.spent.get(tool, [])) > PATIENCE:
                     continue
-                if (spent := run_apart(tool, path_of(kind, n, folder))) is not None:
+                if (spent := run_apart(tool, path)) is not None:
                     steps = spent.pop("steps")
                     result.spent.setdefault(tool, []).append(spent)
                     result.quality[tool] = steps  # of the last round: the first may have compiled
