@@ -375,10 +375,11 @@ WHY = {
     "logarithms of p .03, two sorts of each group's genes .04 and scanpy's form .07 CPU s; illico's "
     "has two columns.",
     ALONE: "The variance inflation of each set needs the cells: every entry has to be looked at and checked once, "
-    ".013 s at 20,000 simulated cells by the memory's bandwidth on one thread or two, and the sets' entries picked out "
-    "and added, .02 s on two; variances of the scores .003; the table from the statistics takes .017, reading and "
-    "matching names .006. It strays: within a minute .0487, .0495 and .0497 s (medians of 25), where the code before "
-    "took .054 to .063; the row itself gave .061 a quarter of an hour later and .050 after another hour, which stands.",
+    ".013 s at 20,000 simulated cells by the memory's bandwidth on one thread or two, and .056 s at 100,000, "
+    "more than the bar. Of 20,000 cells, the sets' entries picked out and added take .02 s on two threads; "
+    "variances of the scores .003; the table from the statistics takes .017, reading and matching names .006. "
+    "It strays: within a minute .0487, .0495 and .0497 s (medians of 25), where the code before took .054 to "
+    ".063; the row itself gave .061 a quarter of an hour later and .050 after another hour, which stands.",
     "h5ad write": "Both write through h5py; ratios stray by a tenth from run to run.",
     "h5ad": "The structure and every count are checked (.013 CPU s at 20,000 cells); in X and the layer, the "
     "counts are copied besides (.027), as they must not share memory: beside anndata with the same copy (counts "
