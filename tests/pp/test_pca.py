@@ -446,10 +446,13 @@ def test_many_entries_behind_a_few_go_by_the_gram_matrix(few_entries, monkeypatc
     assert few_entries == [None, None]
 
 
-def test_few_entries_are_refused_as_many_are(few_entries):
+def test_few_entries_are_refused_as_many_are(monkeypatch):
+    monkeypatch.setattr(_components, "FEW", 1e3)
     with pytest.raises(ValueError, match="All cells are the same in the 1000 chosen genes"):
         pp.pca(ad.AnnData(np.full((1000, 1000), 0.7, np.float32)), n_comps=2, mask_var=None)
-    assert few_entries == [None]
+    monkeypatch.setattr(_components, "FEW", 0.0)
+    with pytest.raises(ValueError, match="All cells are the same in the 1000 chosen genes"):
+        pp.pca(ad.AnnData(np.full((1000, 1000), 0.7, np.float32)), n_comps=2, mask_var=None)
 
 
 def test_few_entries_that_are_counts_are_spoken_of_where_the_call_is(monkeypatch):

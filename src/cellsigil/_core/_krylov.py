@@ -103,6 +103,8 @@ def lanczos(
             )
             vectors = times(np.ascontiguousarray(turn.T), all_before)
             return _checked(multiply, scale, vectors, lowest[0])
+        if not np.isfinite(excess):
+            return None
         look = filled + WIDTH * math.ceil(math.log(2 * excess, FALL))
     return None
 

@@ -87,7 +87,7 @@ def by_genes(rows: Rows, genes: np.ndarray, n_comps: int) -> Decomposed:
     # log scale, where no mean is above 10 and variable genes' sd is above .1.
     covariance = gram.products  # in place: 32 MB for 2,000 genes
     over_range(to_covariance, genes.size, covariance, mean, rows.shape[0])
-    total = _total(covariance, genes.size)
+    total = _varying(np.trace(covariance), mean, genes.size)
     values, vectors = largest(covariance, n_comps)
     return Decomposed(gram.chosen, gram.n_rare, mean, values, vectors, total, gram.kept)
 
@@ -151,7 +151,7 @@ def by_cells(rows: Rows, genes: np.ndarray, n_comps: int) -> Decomposed:
     along = (x @ mean)[cells]
     products += mean @ mean - along[:, None] - along[None, :]
     products /= rows.shape[0] - 1
-    total = _total(products, genes.size)
+    total = _varying(np.trace(products), mean, genes.size)
     values, vectors = largest(products, n_comps)
     length = np.sqrt(values * (rows.shape[0] - 1))
     length[values <= 1e-12 * total] = np.inf  # a direction without variance has no loadings
@@ -180,11 +180,11 @@ def by_entries(rows: Rows, genes: np.ndarray, n_comps: int, most: float) -> Deco
         if n_kept > 2 * most:  # the first rows held fewer
             return None
     centred = Centred.of(kept, genes.size)
+    total = _varying(centred.variance.sum(), centred.mean, genes.size)
     found = lanczos(centred.times, centred.variance, n_comps)
     if found is None:
         return None
     _warn_of_counts(rows, whole)
-    total = float(centred.variance.sum())
     return Decomposed(genes, genes.size, centred.mean, *found, total, kept)
 
 
@@ -211,11 +211,8 @@ def by_products(rows: Rows, genes: np.ndarray, n_comps: int) -> Decomposed:
     sums, whole = rows.reduce(moments, lambda a, b: (a[0] + b[0], a[1] and b[1]))
     _warn_of_counts(rows, whole)
     mean = sums / rows.shape[0]
-    total = (rows.reduce(squares, float.__add__) + rows.shape[0] * mean @ mean) / (
-        rows.shape[0] - 1
-    )
-    if not total > 1e-12 * (mean @ mean):
-        _total(np.zeros((1, 1)), genes.size)
+    total = rows.reduce(squares, float.__add__) + rows.shape[0] * mean @ mean
+    total = _varying(total / (rows.shape[0] - 1), mean, genes.size)
     variance, loadings, converged = largest_by_products(multiply, genes.size, n_comps)
     if not converged:
         msg = (
@@ -240,9 +237,9 @@ def _warn_of_counts(rows: Rows, whole: bool) -> None:
         warnings.warn(msg, UserWarning, stacklevel=5)
 
 
-def _total(covariance: np.ndarray, n_genes: int) -> float:
-    total = float(np.trace(covariance))
-    if not total > 0:
+def _varying(total: float, mean: np.ndarray, n_genes: int) -> float:
+    """Return the variance of all genes; refuse what rounding alone makes."""
+    if not total > 1e-12 * (mean @ mean):
         msg = f"All cells are the same in the {n_genes} chosen genes: there is no variance to decompose."
         raise ValueError(msg)
-    return total
+    return float(total)
