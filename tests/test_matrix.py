@@ -17,7 +17,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from cellsigil import _matrix
+from cellsigil import _block, _matrix
 from cellsigil._core import _csr
 from cellsigil._core._jit import threads
 
@@ -88,7 +88,9 @@ def test_read_only_arrays_come_in(counts):
     np.testing.assert_array_equal(block.to_scipy().toarray(), counts.toarray())
 
 
-def test_unsorted_duplicated_and_zero_entries_are_made_canonical_in_a_copy():
+@pytest.mark.parametrize("large", [0, _block.LARGE])  # by kernels, by scipy
+def test_unsorted_duplicated_and_zero_entries_are_made_canonical_in_a_copy(monkeypatch, large):
+    monkeypatch.setattr(_block, "LARGE", large)
     data = np.array([1, 2, 3, 0, 5, -5], dtype=np.float32)
     indices = np.array([3, 1, 3, 0, 2, 2], dtype=np.int32)
     indptr = np.array([0, 4, 6], dtype=np.int32)

@@ -15,7 +15,9 @@ from cellsigil._core._to_csr import stored, tidy
 Expects = Literal["finite", "nonnegative", "counts"]
 DAMAGED = " The file or the code that made it is damaged; write it anew from its source."
 LARGEST_EXACT = 2**24  # float32 holds every integer up to here
-LARGE = 1 << 20  # values of a dense array: below, scipy is done before a kernel is loaded
+LARGE = (
+    1 << 20
+)  # values, from which kernels pay: of fewer, scipy is done before one is loaded (or compiled, .5 s)
 KINDS = ("float32", "float64", "int32", "int64")  # of dense arrays that kernels are compiled for
 PIECE = 1 << 17  # entries looked at in one go: they and what is made of them stay in the cache
 
@@ -176,7 +178,16 @@ def checked(
 
 def _canonical(block: Block) -> Block:
     """Return a copy with sorted columns, duplicates added up and zeros left out."""
-    return Block(*tidy(block.data, block.indices, block.indptr), block.n_cols)
+    if block.data.size >= LARGE:
+        return Block(*tidy(block.data, block.indices, block.indptr), block.n_cols)
+    shape = (block.n_rows, block.n_cols)
+    matrix = sp.csr_matrix((block.data, block.indices, block.indptr), shape=shape, copy=True)
+    matrix.sum_duplicates()
+    matrix.eliminate_zeros()
+    n_stored = int(matrix.indptr[-1])
+    indices = matrix.indices[:n_stored].astype(np.int32, copy=False)
+    indptr = matrix.indptr.astype(np.int64, copy=False)
+    return Block(matrix.data[:n_stored], indices, indptr, block.n_cols)
 
 
 def _complaint(

@@ -1,7 +1,7 @@
 """Additions and products in SIMD lanes, where numba makes one at a time.
 
 numba leaves LLVM's own search for such groups off, and to switch it on would be for every other library's code too.
-Where nothing is compiled, the functions run as Python, with the same bits.
+Where nothing is compiled, the functions run as Python, with the same bits (but for `add_rows`, which rounds less).
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ def add_split(sums, x, coarse, coarse_square):
 def add_rows(sums, rows, places, values):
     """Add four rows of `WIDTH` float64, each times its value, to the `WIDTH` contiguous ``sums``; in any order.
 
-    The sums stay in registers: 1.3 ns a row from the second-level cache, in a loop over its columns 5.
+    2.1 to 2.9 ns a row, where numba's loop over its columns takes 4.4 to 7.2 (PCA of 2,700 to 5,000 cells).
     """
     (j0, j1, j2, j3), (v0, v1, v2, v3) = places, values
     sums += (v0 * rows[j0] + v1 * rows[j1]) + (v2 * rows[j2] + v3 * rows[j3])
