@@ -99,7 +99,7 @@ def _log_ticks(axis: Any, low: float, high: float) -> None:
 
 
 def _histogram(ax: Axes, values: np.ndarray, *, log: bool) -> None:
-    ax.hist(values, bins=50, color=_style.PALETTE[0], alpha=0.85, edgecolor="white", linewidth=0.3)
+    ax.stairs(*np.histogram(values, bins=50), fill=True, color=_style.PALETTE[0], alpha=0.85)
     ax.set_ylabel("Cells")
     if log and values.size:
         _log_ticks(ax.xaxis, float(values.min()), float(values.max()))

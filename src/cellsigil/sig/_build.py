@@ -153,13 +153,6 @@ def build(
         )
         warnings.warn(msg, UserWarning, stacklevel=2)
     out.obs["cell_ontology_id"] = _ontology_ids(adata, groupby, cells, ontology)
-    labels = (
-        cells.group.tolist(),
-        cells.groups,
-        cells.sample.tolist(),
-        cells.samples,
-        adata.var_names,
-    )
     info: dict[str, Any] = {
         "units": UNITS,
         "genome": genome or _genome(adata),
@@ -169,7 +162,9 @@ def build(
             "rng": rng if isinstance(rng, int) else "a generator",
         },
         "versions": _versions(),
-        "input_hash": input_hash(counts, *labels),
+        "input_hash": input_hash(
+            counts, cells.group, cells.groups, cells.sample, cells.samples, adata.var_names
+        ),
         "n_cells": int(cells.n.sum()),
         "n_samples": len(cells.samples) if sample_key else None,
         "size_factor": factors.source,

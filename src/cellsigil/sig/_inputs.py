@@ -11,6 +11,8 @@ import anndata as ad
 import numpy as np
 
 from cellsigil import _keys
+from cellsigil._block import Block
+from cellsigil._core._digest import digest_rows
 from cellsigil._matrix import read_counts
 from cellsigil._rows import Rows
 from cellsigil.pp._normalize import row_sums
@@ -110,15 +112,21 @@ def _target(ratio: np.ndarray) -> float:
 
 def input_hash(counts: Rows, *labels: Any) -> str:
     """Return a digest of the matrix's values and the labels; the container and dtype don't matter."""
-    parts = [hashlib.blake2b(digest_size=16) for _ in range(3)]
-    for data, indices, lengths in counts.map(
-        lambda block, _: (block.data.astype(np.float64), block.indices, np.diff(block.indptr))
-    ):
-        for part, array in zip(parts, (data, indices, lengths)):
-            part.update(np.ascontiguousarray(array).tobytes())
-    digest = hashlib.blake2b(b"".join(part.digest() for part in parts), digest_size=16)
-    digest.update(repr([list(map(str, values)) for values in labels]).encode())
-    return f"blake2b:{digest.hexdigest()}"
+
+    def digests(block: Block, _: int) -> np.ndarray:
+        out = np.empty(block.n_rows, "<u8")
+        with np.errstate(over="ignore"):  # as plain Python
+            digest_rows(*block[:3], out, 0, block.n_rows)
+        return out
+
+    digest = hashlib.blake2b(digest_size=16)
+    for of_rows in counts.collect(digests):
+        digest.update(of_rows)
+    for values in map(np.asarray, labels):
+        is_code = values.dtype.kind in "iu"
+        text = values.astype("<i8").tobytes() if is_code else repr(values.tolist()).encode()
+        digest.update(b"%d:" % len(text) + text)
+    return f"blake2b-rows:{digest.hexdigest()}"
 
 
 def open_counts(adata: ad.AnnData) -> Rows:
