@@ -10,6 +10,7 @@ import ctypes
 import gc
 import importlib.metadata
 import json
+import os
 import threading
 import time
 import warnings
@@ -32,6 +33,16 @@ PATIENCE = 150.0  # CPU seconds: a rival that took more in all is not run anothe
 WARM_CELLS = 1000
 RESULTS = CACHE / "results"
 MB = 1e6
+
+
+def fresh(**more: str) -> dict[str, str]:
+    """Return the environment of a fresh process, which keeps byte code as pip does of what it installs.
+
+    Where PYTHONDONTWRITEBYTECODE is set, our sources, installed in place, would be compiled at every start (.26 s of
+    imports), and a rival's would not.
+    """
+    kept = {k: v for k, v in os.environ.items() if k != "PYTHONDONTWRITEBYTECODE"}
+    return kept | more
 
 
 @dataclass

@@ -20,7 +20,7 @@ import crest
 import faiss
 import numpy as np
 from _inputs import cases, with_pca
-from _measure import FLOOR, Race, Tool, flops_limit, race, save, versions_of
+from _measure import FLOOR, Race, Tool, flops_limit, fresh, race, save, versions_of
 from pynndescent import NNDescent
 
 from cellsigil import pp
@@ -92,12 +92,13 @@ def fresh(points: np.ndarray, data: str) -> None:
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "points.npy"
         np.save(path, points)
-        for turn in range(4):  # the first fills our cache
+        for turn in range(4):  # the first fills our caches
             for tool, code in FRESH.items():
                 if turn == 0 and tool != "cellsigil":
                     continue
                 before, wall = resource.getrusage(resource.RUSAGE_CHILDREN), time.perf_counter()
-                subprocess.run([sys.executable, "-W", "ignore", "-c", code, str(path)], check=True)
+                command = [sys.executable, "-W", "ignore", "-c", code, str(path)]
+                subprocess.run(command, env=fresh(), check=True)
                 after, wall = (
                     resource.getrusage(resource.RUSAGE_CHILDREN),
                     time.perf_counter() - wall,

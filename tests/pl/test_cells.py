@@ -19,7 +19,8 @@ def test_qc_has_a_panel_per_measure_and_counts_every_cell(cells):
         "Mitochondrial counts (%)",
     ]
     for ax in figure.axes:
-        assert sum(bar.get_height() for bar in ax.patches) == 120
+        [steps] = ax.patches
+        assert steps.get_data().values.sum() == 120
     assert figure.axes[1].lines[-1].get_xdata()[0] == 5.0
 
 

@@ -217,6 +217,17 @@ def test_any_result_may_be_absent(analysis, tmp_path, gone):
     assert cs.report.write(adata, tmp_path / "r.html", tables=False).is_file()
 
 
+def test_no_figure_of_more_clusters_than_can_be_read(seen, analysis, tmp_path, monkeypatch):
+    monkeypatch.setattr("cellsigil.report._evidence.MOST", 2)
+    few = Page(cs.report.write(analysis.adata, tmp_path / "few.html"))
+    for section in ("markers", "scores"):
+        assert "3 clusters are too many for a figure" in few[section]
+        assert "too many" not in seen[section]
+    monkeypatch.undo()
+    all_of_them = Page(cs.report.write(analysis.adata, tmp_path / "all.html"))
+    assert few.tags.count("img") == all_of_them.tags.count("img") - 2
+
+
 def test_the_data_are_left_alone(analysis, tmp_path):
     adata = analysis.adata
     before = adata.copy()

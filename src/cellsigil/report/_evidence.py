@@ -12,9 +12,10 @@ import pandas as pd
 from cellsigil import _keys, pl, tl
 from cellsigil.report._collect import Source
 from cellsigil.report._figures import picture
-from cellsigil.report._section import Section, Table
+from cellsigil.report._section import Section, Table, shown
 
 TOP = 5
+MOST = 120  # clusters in a figure: of 491, drawing and the page took 40 s and 55 MB, and nobody could read them
 CIRCULAR = (
     "P-values of markers are circular here: the clusters were found in the same expression that is tested, "
     "so a p-value is small even where there are no two kinds of cells. Rank by AUC and read p as a sorting aid."
@@ -71,15 +72,23 @@ def markers(source: Source) -> Section:
     )
     if not _own(entry).get("labels_independent"):
         section.cautions.append(CIRCULAR)
-    n = max(1, min(3, 60 // len(names.dtype.names)))
-    section.pictures.append(
-        picture(
-            lambda: pl.markers(source.adata, key, n=n),
-            f"Dot plot of the best markers: colour is the mean, size the share of cells with the gene, by {key}.",
+    n_groups = len(names.dtype.names)
+    n = max(1, min(3, 60 // n_groups))
+    if n_groups <= MOST:
+        section.pictures.append(
+            picture(
+                lambda: pl.markers(source.adata, key, n=n),
+                f"Dot plot of the best markers: colour is the mean, size the share of cells with the gene, by {key}.",
+            )
         )
-    )
+    else:
+        section.sentence += _too_many(n_groups)
     section.tables.append(Table("top_markers", f"Top {TOP} markers of each cluster", table))
     return section
+
+
+def _too_many(n_groups: int) -> str:
+    return f" {shown(n_groups)} clusters are too many for a figure; the table has them all."
 
 
 def _own(entry: dict[str, Any]) -> dict[str, Any]:
@@ -157,9 +166,12 @@ def scores(source: Source) -> Section:
         "set rise and fall together, so p is too small; vif is the factor by which the variance is larger, p (vif) "
         "the p so corrected."
     )
-    section.pictures.append(
-        picture(lambda: pl.scores(source.adata), "Effect of every signature in every cluster.")
-    )
+    if (n_groups := table["group"].nunique()) <= MOST:
+        section.pictures.append(
+            picture(lambda: pl.scores(source.adata), "Effect of every signature in every cluster.")
+        )
+    else:
+        section.sentence += _too_many(n_groups)
     order = {
         "group": "cluster", "signature": "signature", "effect": "effect", "z": "z", "padj": "adjusted p",
         "vif": "vif", "p_vif": "p (vif)", "n_genes": "genes", "n_samples_support": "samples in support",

@@ -48,7 +48,7 @@ def build(
     stats: GroupStats | None = None,
     ontology: Mapping[str, str] | None = None,
     genome: str | None = None,
-    exclude: Sequence[str] = tuple(GENE_SETS),
+    exclude: Sequence[str] = GENE_SETS,
     keep_unresolved: bool = False,
     memory_budget: int | None = None,
     rng: int | np.random.Generator = 0,

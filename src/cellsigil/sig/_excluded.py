@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 import anndata as ad
 import numpy as np
@@ -29,13 +29,16 @@ LINC00278 EIF2S3Y
 """
 _HAEMOGLOBIN = r"HB[ABDEGMQZ]\d?|HB[AB]-[A-Z0-9]+"
 
-GENE_SETS: dict[str, re.Pattern[str]] = {
-    "mitochondrial": re.compile(r"MT-.+", re.IGNORECASE),
-    "ribosomal": re.compile(_RIBOSOMAL, re.IGNORECASE),
-    "sex": re.compile("|".join(_SEX.split()), re.IGNORECASE),
-    "dissociation": re.compile("|".join(_DISSOCIATION.split()), re.IGNORECASE),
-    "haemoglobin": re.compile(_HAEMOGLOBIN, re.IGNORECASE),
+PATTERNS: dict[str, re.Pattern[str]] = {
+    "mitochondrial": re.compile(r"MT-.+"),
+    "ribosomal": re.compile(_RIBOSOMAL),
+    "haemoglobin": re.compile(_HAEMOGLOBIN),
 }
+NAMES: dict[str, frozenset[str]] = {
+    "sex": frozenset(_SEX.split()),
+    "dissociation": frozenset(_DISSOCIATION.split()),
+}
+GENE_SETS = ("mitochondrial", "ribosomal", "sex", "dissociation", "haemoglobin")
 
 # Human Ensembl ids, for data without symbols: the mitochondrial genome's protein and rRNA genes, and sex.
 _MITOCHONDRIAL_IDS = """
@@ -71,7 +74,7 @@ def _column(adata: ad.AnnData, key: str, otherwise: np.ndarray) -> np.ndarray:
 
 
 def excluded_genes(
-    genes: pd.Index, ids: np.ndarray, symbols: np.ndarray, sets: Iterable[str]
+    genes: pd.Index, ids: Iterable[str], symbols: Iterable[str], sets: Iterable[str]
 ) -> tuple[np.ndarray, dict[str, list[str]]]:
     """Return a mask of the genes in ``sets`` and, per set, their names.
 
@@ -80,20 +83,24 @@ def excluded_genes(
     KeyError
         There is no such set.
     """
+    symbols = [symbol.upper() for symbol in symbols]
+    ids = [str(gene_id).partition(".")[0] for gene_id in ids]
     out = np.zeros(len(genes), bool)
     named = {}
     for name in sets:
-        if name not in GENE_SETS:
+        if name in NAMES:
+            hit = _which(NAMES[name].__contains__, symbols)
+        elif name in PATTERNS:
+            hit = _which(PATTERNS[name].fullmatch, symbols)
+        else:
             msg = f"No gene set {name!r} to exclude. {suggest(name, GENE_SETS)}"
             raise KeyError(msg)
-        known = ENSEMBL_IDS.get(name, frozenset())
-        hit = np.array(
-            [
-                bool(GENE_SETS[name].fullmatch(symbol)) or str(gene_id).split(".")[0] in known
-                for gene_id, symbol in zip(ids, symbols)
-            ],
-            bool,
-        )
+        if name in ENSEMBL_IDS:
+            hit |= _which(ENSEMBL_IDS[name].__contains__, ids)
         named[name] = genes[hit].tolist()
         out |= hit
     return out, named
+
+
+def _which(told: Callable[[str], object], names: Iterable[str]) -> np.ndarray:
+    return np.array([bool(found) for found in map(told, names)], bool)
