@@ -35,7 +35,7 @@ RESULTS = CACHE / "results"
 MB = 1e6
 
 
-def fresh(**more: str) -> dict[str, str]:
+def fresh_environment(**more: str) -> dict[str, str]:
     """Return the environment of a fresh process, which keeps byte code as pip does of what it installs.
 
     Where PYTHONDONTWRITEBYTECODE is set, our sources, installed in place, would be compiled at every start (.26 s of

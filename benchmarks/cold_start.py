@@ -18,7 +18,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from _measure import RESULTS, fresh
+from _measure import RESULTS, fresh_environment
 
 REPEATS = 3
 ROWS = ("imports", "kernels", "rest", "total")
@@ -67,7 +67,7 @@ def measure(source: str, cache: str) -> dict:
     with tempfile.TemporaryDirectory() as folder:
         done = subprocess.run(
             [sys.executable, __file__, "--child", source, str(Path(folder) / "out")],
-            env=fresh(NUMBA_CACHE_DIR=cache), capture_output=True, text=True, check=True,
+            env=fresh_environment(NUMBA_CACHE_DIR=cache), capture_output=True, text=True, check=True,
         )  # fmt: skip
     answer = json.loads(done.stdout)
     if answer["code"]:
@@ -80,7 +80,9 @@ def main(source: str = "../shared/data") -> None:
     """Print a table, and keep it for RESULTS.md: CPU-seconds with an empty and with a filled cache."""
     path = Path(source) / "pbmc3k_raw.h5ad" if Path(source).is_dir() else Path(source)
     subprocess.run(
-        [sys.executable, "-c", "import cellsigil.cli, cellsigil.presets"], env=fresh(), check=True
+        [sys.executable, "-c", "import cellsigil.cli, cellsigil.presets"],
+        env=fresh_environment(),
+        check=True,
     )
     empty, filled = [], []
     for _ in range(REPEATS):

@@ -20,7 +20,7 @@ import crest
 import faiss
 import numpy as np
 from _inputs import cases, with_pca
-from _measure import FLOOR, Race, Tool, flops_limit, fresh, race, save, versions_of
+from _measure import FLOOR, Race, Tool, flops_limit, fresh_environment, race, save, versions_of
 from pynndescent import NNDescent
 
 from cellsigil import pp
@@ -98,7 +98,7 @@ def fresh(points: np.ndarray, data: str) -> None:
                     continue
                 before, wall = resource.getrusage(resource.RUSAGE_CHILDREN), time.perf_counter()
                 command = [sys.executable, "-W", "ignore", "-c", code, str(path)]
-                subprocess.run(command, env=fresh(), check=True)
+                subprocess.run(command, env=fresh_environment(), check=True)
                 after, wall = (
                     resource.getrusage(resource.RUSAGE_CHILDREN),
                     time.perf_counter() - wall,
