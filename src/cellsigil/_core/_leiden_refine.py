@@ -6,7 +6,7 @@ import numpy as np
 
 from cellsigil._core._jit import inner, kernel
 from cellsigil._core._layout import scramble
-from cellsigil._core._leiden_move import shuffled
+from cellsigil._core._leiden_move import ascending, shuffled
 
 
 @kernel
@@ -67,7 +67,7 @@ def refine(indptr, indices, data, strength, resolution, heat, community, dice):
     whole = np.zeros(n)
     for v in range(n):
         whole[community[v]] += strength[v]
-    part, alone = np.arange(n).astype(np.int32), np.ones(n, np.bool_)
+    part, alone = ascending(n), np.ones(n, np.bool_)
     weight, touched = np.zeros(n), np.empty(n + 1, np.int32)
     gains, joined = np.empty(n), np.empty(n)
     order = shuffled(n, dice)
@@ -111,7 +111,8 @@ def aggregate(indptr, indices, data, strength, part, n_parts):
     for v in range(n):
         first[part[v] + 1] += 1
         total[part[v]] += strength[v]
-    first = np.cumsum(first)
+    for c in range(n_parts):
+        first[c + 1] += first[c]
     nodes, place = np.empty(n, np.int32), first.copy()
     for v in range(n):
         nodes[place[part[v]]] = v

@@ -93,7 +93,10 @@ def insert_sort(keys, classes, n):
 @inner
 def radix_sort(keys, classes, spare_keys, spare_classes, n):
     """Sort the first n keys, and classes along with them: a counting pass per digit, lowest first."""
-    low, high = np.int64(keys[:n].min()), np.int64(keys[:n].max())
+    least, most = keys[0], keys[0]
+    for k in range(1, n):  # keys.min() and .max() take a second to compile
+        least, most = min(least, keys[k]), max(most, keys[k])
+    low, high = np.int64(least), np.int64(most)
     free = np.empty(1 << DIGIT, np.int64)
     here, there, mine, yours = keys, spare_keys, classes, spare_classes
     shift = 0
