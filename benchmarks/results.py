@@ -297,9 +297,9 @@ def cold_start() -> list[str]:
         "",
         "The first run ever strays with the machine: on 2026-11-30, 30.6 in the morning, 41.9, 43.4 and 44.7 in one "
         "hour of the afternoon, and 32.4 two hours later by code that takes a tenth less (one process, in turn: 30.4, "
-        "27.2, 31.0 where it took 34.8, 31.4, 31.1). In the evening 41.9, where imports alone took 2.7 for 2.1; at night "
-        "36.7, 40.6, and 35.4 by code that compiles in a twentieth less (in turn: 27.4, 29.0, 27.9 where it took 27.9, "
-        "30.6, 30.8). From then on the processes keep byte code, as those of an installed package do.",
+        "27.2, 31.0 where it took 34.8, 31.4, 31.1). In the evening 41.9, where imports alone took 2.7 for 2.1; at "
+        "night 36.7, 40.6, and 35.4 by code that compiles in a twentieth less (in turn: 27.4, 29.0, 27.9 where it took "
+        "27.9, 30.6, 30.8). From then on the processes keep byte code, as those of an installed package do.",
     ]
     return [*lines, ""]
 
