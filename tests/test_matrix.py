@@ -10,6 +10,7 @@ import sys
 import tracemalloc
 
 import anndata as ad
+import h5py
 import numpy as np
 import pytest
 import scipy.sparse as sp
@@ -318,6 +319,28 @@ def test_a_backed_csc_is_refused_with_the_way_out(tmp_path, counts):
     backed = ad.read_h5ad(tmp_path / "backed.h5ad", backed="r")
     with pytest.raises(ValueError, match=r"by columns \(CSC\) .* write it once as CSR"):
         _matrix.read_counts(backed)
+
+
+@pytest.mark.parametrize(
+    ("part", "place", "value", "said"),
+    [
+        ("indptr", 1500, 3, "indptr decreases at row 1499"),
+        ("indptr", 0, 4, "indptr starts at 4 instead of 0"),
+        ("indptr", -1, 10**6, "indptr ends at"),
+        ("indices", 7000, 99, "index 99 in row {row} is out of range; only 0 to 29"),
+        ("indices", 7000, -1, "index -1 in row {row} is out of range; only 0 to 29"),
+    ],
+)
+def test_a_broken_matrix_on_disk_is_refused_by_its_place(tmp_path, part, place, value, said):
+    whole = sp.random(2500, 30, 0.2, format="csr", random_state=0, dtype=np.float32)
+    whole.data[:] = 1
+    ad.AnnData(whole).write_h5ad(tmp_path / "broken.h5ad")
+    with h5py.File(tmp_path / "broken.h5ad", "r+") as file:
+        file["X"][part][place] = value
+    row = int(np.searchsorted(whole.indptr, 7000, side="right")) - 1
+    rows = _matrix.read_counts(ad.read_h5ad(tmp_path / "broken.h5ad", backed="r"))
+    with pytest.raises(ValueError, match=said.format(row=row)):
+        list(rows.map(lambda block, _: block.n_rows))
 
 
 def test_a_lazily_opened_anndata_comes_in(tmp_path, counts):

@@ -55,7 +55,7 @@ class Block(NamedTuple):
         return out
 
 
-def to_block(matrix: Any, name: str, dtype: np.dtype | None = None) -> Block:
+def to_block(matrix: Any, name: str, dtype: np.dtype | None = None, first_row: int = 0) -> Block:
     """Bring any in-memory container to CSR with our types; values and indices are for `checked` to see."""
     if not sp.issparse(matrix):
         matrix = np.asarray(matrix)
@@ -74,10 +74,10 @@ def to_block(matrix: Any, name: str, dtype: np.dtype | None = None) -> Block:
         raise ValueError(msg)
     if sp.issparse(matrix) and matrix.format != "csr":
         matrix = _native(matrix).tocsr()
-    check_indptr(matrix, name, matrix.shape[0], "row")
+    check_indptr(matrix, name, matrix.shape[0], "row", first_row)
     n_stored = int(matrix.indptr[-1])
     if matrix.indices.dtype != np.int32:  # what does not fit would fold into its range
-        check_indices(matrix, name, matrix.shape[1], "row")
+        check_indices(matrix, name, matrix.shape[1], "row", first_row)
     return Block(
         _as_float(matrix.data[:n_stored], dtype),
         _writable(matrix.indices[:n_stored], np.int32),
@@ -122,8 +122,8 @@ def check_structure(matrix: Any, name: str, n_major: int, n_minor: int, axis: st
     check_indices(matrix, name, n_minor, axis)
 
 
-def check_indptr(matrix: Any, name: str, n_major: int, axis: str) -> None:
-    """Refuse edges of rows (or columns) that do not fit the matrix."""
+def check_indptr(matrix: Any, name: str, n_major: int, axis: str, first: int = 0) -> None:
+    """Refuse edges of rows (or columns) that do not fit; the first of them is ``first`` in the user's matrix."""
     indptr, indices = np.asarray(matrix.indptr), np.asarray(matrix.indices)
     broken = f"{name} is a broken sparse matrix: "
     if indptr.size != n_major + 1:
@@ -134,7 +134,7 @@ def check_indptr(matrix: Any, name: str, n_major: int, axis: str) -> None:
         raise ValueError(msg)
     falls = np.flatnonzero(indptr[1:] < indptr[:-1])
     if falls.size:
-        msg = f"{broken}indptr decreases at {axis} {falls[0]}.{DAMAGED}"
+        msg = f"{broken}indptr decreases at {axis} {first + falls[0]}.{DAMAGED}"
         raise ValueError(msg)
     if indptr[-1] > min(indices.size, matrix.data.size):
         msg = (
@@ -144,7 +144,7 @@ def check_indptr(matrix: Any, name: str, n_major: int, axis: str) -> None:
         raise ValueError(msg)
 
 
-def check_indices(matrix: Any, name: str, n_minor: int, axis: str) -> None:
+def check_indices(matrix: Any, name: str, n_minor: int, axis: str, first: int = 0) -> None:
     """Refuse an index out of bounds."""
     indptr, indices = np.asarray(matrix.indptr), np.asarray(matrix.indices)
     used = indices[: indptr[-1]]
@@ -152,7 +152,7 @@ def check_indices(matrix: Any, name: str, n_minor: int, axis: str) -> None:
         k = int(np.flatnonzero((used < 0) | (used >= n_minor))[0])
         row = int(np.searchsorted(indptr, k, side="right")) - 1
         msg = (
-            f"{name} is a broken sparse matrix: index {used[k]} in {axis} {row} is out of range; only 0 to "
+            f"{name} is a broken sparse matrix: index {used[k]} in {axis} {first + row} is out of range; only 0 to "
             f"{n_minor - 1} exist.{DAMAGED}"
         )
         raise ValueError(msg)
@@ -165,7 +165,7 @@ def checked(
     found = np.zeros(block.n_rows, np.uint8)  # bits of all that is unusual in each row
     over_range(_csr.inspect, block.n_rows, *block, found)
     if (found & _csr.INDEX).any():
-        check_indices(block, name, block.n_cols, "row")
+        check_indices(block, name, block.n_cols, "row", first_row)
     refused = {"finite": 0, "nonnegative": _csr.NEGATIVE, "counts": _csr.NEGATIVE | _csr.FRACTION}
     bad = np.flatnonzero(found & (refused[expects] | _csr.NOT_FINITE))
     if bad.size:

@@ -237,7 +237,7 @@ class Rows:
             if group is None
             else _stored_rows(group, start, stop, self.shape[1])
         )
-        piece = to_block(some, self.name, dtype=self.dtype)
+        piece = to_block(some, self.name, dtype=self.dtype, first_row=start)
         return checked(piece, self.name, self._expects, self._names, first_row=start)
 
     def _delayed(self, function: Callable[[Block, int], Any]) -> list:
@@ -268,10 +268,11 @@ class Rows:
 def _stored_rows(group: Any, start: int, stop: int, n_cols: int) -> sp.csr_matrix:
     """Return rows of a CSR matrix on disk, unchecked; anndata's slice of them makes two copies."""
     indptr = np.asarray(group["indptr"][start : stop + 1])
-    held = slice(int(indptr[0]), int(indptr[-1]))
+    first = indptr[0] if start else 0  # for the check to see that the very first is 0
+    held = slice(int(first), int(indptr[-1]))
     out = sp.csr_matrix((stop - start, n_cols), dtype=group["data"].dtype)
     out.data, out.indices, out.indptr = (
-        group["data"][held], group["indices"][held], indptr - indptr[0],
+        group["data"][held], group["indices"][held], indptr - first,
     )  # fmt: skip
     return out
 
@@ -288,7 +289,8 @@ def _work_on_chunk(chunk: Any, first: int, about: tuple) -> Any:
     """Check one dask chunk and apply the function to it, on a worker."""
     function, name, dtype, expects, names = about
     with threads(1):  # the scheduler's workers are the parallelism
-        block = checked(to_block(chunk, name, dtype=dtype), name, expects, names, first_row=first)
+        piece = to_block(chunk, name, dtype=dtype, first_row=first)
+        block = checked(piece, name, expects, names, first_row=first)
         return function(block, first)
 
 
