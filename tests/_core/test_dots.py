@@ -1,4 +1,4 @@
-"""Products of a few vectors with every row of a matrix, by four and four."""
+"""Products of a few vectors with every row of a matrix, sixteen by eight."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from cellsigil._core._jit import threads
 
 
 @pytest.mark.parametrize(
-    ("n_left", "n_right", "n"), [(16, 40, 9), (5, 7, 33), (4, 4, 1), (9, 4, 0)]
+    ("n_left", "n_right", "n"), [(16, 40, 9), (5, 11, 33), (40, 8, 1), (9, 9, 0), (5, 7, 3)]
 )
-def test_every_product_is_there_where_fours_do_not_come_out_even(n_left, n_right, n):
+def test_every_product_is_there_where_lanes_and_eights_are_not_filled(n_left, n_right, n):
     rng = np.random.default_rng(n)
     left, right = (rng.integers(-9, 10, (m, n)).astype(float) for m in (n_left, n_right))
     assert (dots(left, right) == left @ right.T).all()  # whole numbers: exact in any order

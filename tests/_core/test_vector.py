@@ -1,4 +1,4 @@
-"""Four additions at once, and sums of rows in integers."""
+"""Additions and products in lanes, and sums of rows in integers."""
 
 from __future__ import annotations
 
@@ -9,7 +9,15 @@ import scipy.sparse as sp
 from cellsigil._core import _vector as vector
 from cellsigil._core._jit import kernel
 from cellsigil._core._memory import HUGE_PAGE, empty
-from cellsigil._core._vector import WIDTH, add_four, add_rows, add_split
+from cellsigil._core._vector import (
+    EIGHT,
+    WIDTH,
+    add_four,
+    add_rows,
+    add_split,
+    in_lanes,
+    write_products,
+)  # fmt: skip
 from cellsigil._matrix import as_rows
 from cellsigil.pp._normalize import Totals
 
@@ -69,6 +77,34 @@ def test_four_rows_are_added_each_times_its_value(offset):
     expected = sums + np.einsum("kt,ktc->kc", values, rows[where])
     add_each(sums, rows, where, values, 0, 30)
     np.testing.assert_allclose(sums, expected, rtol=1e-13, atol=1e-13)
+
+
+@kernel
+def multiply_eights(out, rows, wide, start, stop):
+    for i in range(start, stop, EIGHT):
+        write_products(out, rows, wide, i)
+
+
+@pytest.mark.parametrize("offset", [0, 1, 3])
+def test_eight_rows_are_multiplied_and_no_others_are_written(offset):
+    rng = np.random.default_rng(0)
+    rows = rng.normal(size=24 * 5 + offset)[offset:].reshape(24, 5)
+    wide = rng.normal(size=5 * WIDTH + offset)[offset:].reshape(5, WIDTH)
+    out = np.full(24 * WIDTH + offset, 7.0)[offset:].reshape(24, WIDTH)
+    multiply_eights(out, rows, wide, 8, 16)
+    np.testing.assert_allclose(out[8:16], rows[8:16] @ wide, rtol=1e-13, atol=1e-13)
+    assert (np.delete(out, np.s_[8:16], axis=0) == 7).all()
+
+
+@pytest.mark.parametrize("n", [1, 16, 37])
+def test_vectors_stand_side_by_side_in_lanes(n):
+    vectors = np.random.default_rng(0).normal(size=(n, 3))
+    found = np.full((n, 3), np.nan)
+    for some, wide in in_lanes(vectors):
+        assert wide.shape == (3, WIDTH)
+        found[some] = wide.T[: some.stop - some.start]
+        assert not wide[:, some.stop - some.start :].any()
+    np.testing.assert_array_equal(found, vectors)
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])

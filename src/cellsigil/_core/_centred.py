@@ -9,7 +9,7 @@ import scipy.sparse as sp
 
 from cellsigil._core._gram import Entries
 from cellsigil._core._jit import kernel, over_range
-from cellsigil._core._vector import WIDTH, add_rows
+from cellsigil._core._vector import WIDTH, add_rows, in_lanes
 
 
 @kernel
@@ -78,12 +78,9 @@ class Centred(NamedTuple):
     def times(self, vectors: np.ndarray) -> np.ndarray:
         """Return vectors @ covariance, for vectors as rows."""
         out = np.empty(vectors.shape)
-        for start in range(0, len(vectors), WIDTH):
-            some = np.zeros((self.mean.size, WIDTH))
-            few = vectors[start : start + WIDTH]
-            some[:, : len(few)] = few.T
-            scores = self.rows.times(some, self.mean @ some)
+        for some, wide in in_lanes(vectors):
+            scores = self.rows.times(wide, self.mean @ wide)
             along = self.columns.times(scores, np.zeros(WIDTH))
             along -= np.outer(self.mean, scores.sum(axis=0))
-            out[start : start + WIDTH] = along.T[: len(few)]
+            out[some] = along.T[: len(out[some])]
         return out / (self.rows.first.size - 2)

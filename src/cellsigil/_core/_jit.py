@@ -71,11 +71,6 @@ def kernel(function: Callable) -> Callable:
     return _compiled(function)
 
 
-def any_order_kernel(function: Callable) -> Callable:
-    """Compile a kernel whose sums may be taken in any order, in SIMD lanes; last bits hang on these, as BLAS's do."""
-    return _compiled(function, fastmath={"reassoc", "contract", "nsz"})
-
-
 def inner(function: Callable) -> Callable:
     """Compile a scalar helper that kernels call."""
     return _compiled(function, inline="never")
