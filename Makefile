@@ -39,7 +39,7 @@ compat: $(VENV)/.tested $(VENV)-anndata010/.installed
 # Every benchmark against every rival, about four hours on a quiet machine; writes benchmarks/RESULTS.md and growth.png.
 # DATA is the folder of real data; what was made lies in $CELLSIGIL_BENCH_CACHE, else in the temporary folder.
 DATA := ../shared/data
-BENCHES := qc normalize hvg pca neighbors leiden layout markers scores files threads agreement preset memory cold_start growth
+BENCHES := qc normalize hvg pca neighbors leiden layout markers scores files threads agreement preset memory held cold_start growth
 bench: $(VENV)-bench/.installed
 	@for name in $(BENCHES); do \
 	  echo "== $$name"; LOGURU_LEVEL=ERROR $(VENV)-bench/bin/python -W ignore "benchmarks/$$name.py" "$(DATA)" || exit 1; \

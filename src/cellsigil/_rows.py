@@ -85,6 +85,23 @@ class Rows:
             return all_in_threads(self._on_rows(function), self.grid())
         return list(self.map(function))
 
+    def stacked(self, function: Callable[[Block, int], np.ndarray], n_columns: int) -> np.ndarray:
+        """Return cells x ``n_columns``, float64: what ``function(block, first_row)`` returns of each block's rows.
+
+        Column after column in memory, as pandas keeps them: it need not copy.
+        """
+        out = np.empty((self.shape[0], n_columns), order="F")
+
+        def write(part: np.ndarray, first: int) -> None:
+            out[first : first + len(part)] = part
+
+        if self.in_memory:
+            self.collect(lambda block, first: write(function(block, first), first))
+        else:  # a dask array's blocks may be worked on in other processes
+            for part, (first, _) in zip(self.map(function), self.grid()):
+                write(part, first)
+        return out
+
     def reduce(
         self,
         function: Callable[[Block, int], Any],

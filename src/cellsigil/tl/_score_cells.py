@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -23,6 +24,8 @@ from cellsigil.tl._signatures import coverage, index_sets, read_signatures, warn
 from cellsigil.tl.scores import METHODS, Genes, Method, Plan
 
 log = logging.getLogger(__name__)
+
+Product = Callable[[Block, np.ndarray], None]
 
 PIECE = 256  # rows that are transformed at a time: what they hold stays in the cache
 DENSE, WIDEST = (
@@ -108,14 +111,15 @@ def score_cells(
     )
     plan = how.prepare(indexed, genes, seed)
     plan = plan._replace(weights=_onto(plan.weights, genes.names, adata.var_names))
-    scores = np.concatenate(rows.collect(lambda block, _: apply(plan, block)))
+    product = product_with(plan.weights)
+    scores = rows.stacked(lambda block, _: apply(plan, product, block), len(indexed))
     warn_few(indexed, how.least)
     for place, one in enumerate(indexed):
         if one.n_found < how.least:
             scores[:, place] = np.nan
     names = hdf5_names(sets)
     adata.obsm[key_added] = pd.DataFrame(
-        scores, index=adata.obs_names, columns=list(names.values())
+        scores, index=adata.obs_names, columns=list(names.values()), copy=False
     )
     table = coverage(indexed).assign(method=method, seed=seed)
     table.index = pd.Index(list(names.values()))
@@ -123,28 +127,29 @@ def score_cells(
     log.info("scored %d cells for %d signatures with %s", *scores.shape, method)
 
 
-def apply(plan: Plan, block: Block) -> np.ndarray:
-    """Return the scores of a block's cells, cells x signatures."""
-    weights = plan.weights
+def apply(plan: Plan, add_product: Product, block: Block) -> np.ndarray:
+    """Return the scores of a block's cells, cells x signatures; ``add_product`` is of the plan's weights."""
     out = np.tile(plan.offset.astype(np.float64), (block.n_rows, 1))
     if plan.transform is None:
-        _add_product(block, weights, out)
+        add_product(block, out)
     else:
+        weights = plan.weights
         wanted, total = np.diff(weights.indptr) > 0, np.asarray(weights.sum(axis=0)).ravel()
         for start in range(0, block.n_rows, PIECE):
             stop = min(start + PIECE, block.n_rows)
             piece, zero = plan.transform(block.rows(start, stop), wanted)
             out[start:stop] += np.outer(zero, total)
-            _add_product(piece, weights, out[start:stop])
+            add_product(piece, out[start:stop])
     return out if plan.finish is None else plan.finish(out)
 
 
-def _add_product(block: Block, weights: sp.csr_matrix, out: np.ndarray) -> None:
-    """Add a block's rows times the weights to ``out``: the same bits from sparse and dense weights."""
+def product_with(weights: sp.csr_matrix) -> Product:
+    """Return what adds a block's rows times the weights to ``out``: the same bits from sparse and dense weights."""
     if weights.shape[1] <= WIDEST and weights.nnz > DENSE * weights.shape[0] * weights.shape[1]:
-        project_dense(*block[:3], weights.toarray(), out, 0, block.n_rows)
-    else:
-        project_rows(*block[:3], *parts_of(weights), out, 0, block.n_rows)
+        dense = weights.toarray()
+        return lambda block, out: project_dense(*block[:3], dense, out, 0, block.n_rows)
+    parts = parts_of(weights)
+    return lambda block, out: project_rows(*block[:3], *parts, out, 0, block.n_rows)
 
 
 def parts_of(weights: sp.csr_matrix) -> tuple[np.ndarray, ...]:
