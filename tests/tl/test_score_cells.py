@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import tracemalloc
 
 import anndata as ad
 import numpy as np
@@ -203,6 +204,22 @@ def test_many_weights_give_what_few_at_a_time_give():
         few = {name: genes, **{f"g{j}": [f"g{j}", "g0", "g1"] for j in range(2, 40)}}
         score_cells(adata, few, method="mean")
         assert (adata.obsm["score_signatures"][name] == together[name]).all()
+
+
+@pytest.mark.parametrize("method", ["ans", "ucell"])
+def test_scores_are_held_once(method):
+    adata = make(n_cells=20_000, n_genes=120)
+    sets = {f"s{k}": [f"g{k + t}" for t in range(5)] for k in range(100)}
+    score_cells(adata[:50].copy(), sets, method=method)  # compiled before
+    tracemalloc.start(1)
+    try:
+        score_cells(adata, sets, method=method)
+        left, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    scores = 8 * 20_000 * 100
+    assert scores < left < 1.1 * scores
+    assert peak < 1.5 * scores
 
 
 @pytest.mark.parametrize("method", ["ans", "ucell", "aucell", "zmean", "mean"])
