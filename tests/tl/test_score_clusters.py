@@ -232,6 +232,21 @@ def test_inflation_leaves_out_cells_without_a_group():
     pd.testing.assert_frame_equal(found, score_clusters(kept, MARKERS, "group"))
 
 
+def test_inflation_leaves_out_cells_without_a_sample_and_groups_of_one():
+    adata = make()
+    adata.obs["donor"] = pd.Categorical([f"d{i % 2}" for i in range(adata.n_obs)])
+    adata.obs["group"] = adata.obs["group"].astype(str)
+    adata.obs.loc[adata.obs_names[0], "group"] = "alone"
+    kept = adata[9:].copy()
+    adata.obs.loc[adata.obs_names[1:9], "donor"] = np.nan
+    with pytest.warns(UserWarning, match="alone"):
+        found = score_clusters(adata, MARKERS, "group", sample_key="donor")
+    alone = found["group"] == "alone"
+    assert found.loc[alone, "z"].isna().all()
+    expected = score_clusters(kept, MARKERS, "group", sample_key="donor")["vif"]
+    np.testing.assert_array_equal(found.loc[~alone, "vif"], expected)
+
+
 def test_the_tail_is_scipys():
     from scipy.stats import pearson3
 

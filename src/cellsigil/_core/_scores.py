@@ -225,14 +225,14 @@ def window_cumulants(values, windows, shares, out, start, stop):
 
 
 @kernel
-def add_groups(values, group, center, power, scale, sums, start, stop):
-    """Add round((x - center[g, s])**power * scale) of the cells of group g to ``sums[g, s]``, columns start..stop.
+def add_squares(values, group, center, scale, squares, start, stop):
+    """Add round((x - center[g, s])**2 * scale[s]) of each cell of group g to ``squares[s]``; group -1 is none.
 
-    Group -1 is none. Integers, so any order of the cells gives the same bits.
+    Integers, so any order of the cells gives the same bits.
     """
-    for i in range(group.size):
-        g = group[i]
-        if g >= 0:
-            for s in range(start, stop):
-                x = values[i, s] - center[g, s]
-                sums[g, s] += np.int64(np.rint((x * x if power == 2 else x) * scale))
+    for i in range(start, stop):
+        if group[i] >= 0:
+            own = center[group[i]]
+            for s in range(squares.size):
+                away = values[i, s] - own[s]
+                squares[s] += np.int64(np.rint(away * away * scale[s]))
