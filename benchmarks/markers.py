@@ -17,7 +17,7 @@ import numpy as np
 import pandas as pd
 import polars as pl
 import scanpy as sc
-from _floors import columns_sorted
+from _floors import ranked
 from _inputs import as_crest, cases, clusters, labelled
 from _measure import FLOOR, WARM_CELLS, Tool, bytes_limit, entry_bytes, race
 from illico import asymptotic_wilcoxon
@@ -91,8 +91,10 @@ def compare(kind: str, adata: ad.AnnData, many: str = "") -> None:
         return {"largest difference of log10 p": float(np.nanmax(gap))}
 
     least = Tool(
-        FLOOR, columns_sorted, ready=lambda a: a.X, note="entries into columns, each sorted"
-    )
+        FLOOR, lambda given: ranked(*given),
+        ready=lambda a: (a.X, a.obs["type"].cat.codes.to_numpy(np.uint64)),
+        note="entries into columns, each sorted; ranks, values and squares added up by group",
+    )  # fmt: skip
     n_groups = adata.obs["type"].nunique()
     of = f"{n_groups} groups"
     race(
