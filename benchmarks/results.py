@@ -369,26 +369,28 @@ WHY = {
     "call (`pp.normalize_hvg`) passes over the counts twice, for totals and to write; the same by two calls stands "
     "beside it. Of 11 M entries (pbmc3k, 20,000 cells) on one thread it takes .005 CPU s to check them, .002 for "
     "totals and what they span, .006 to touch fresh memory, .026 to look up, add and write, .003 for the indices' "
-    "copy, .004 for tables and columns. Four runs within three hours gave scanpy's ratio there as 1.94, 1.77, 1.89 "
-    "and 2.11, with counts kept 2.07 (the third) and 1.97; at 100,000 cells as 1.88, 2.12, 3.82 and 2.05.",
+    "copy, .004 for tables and columns. Six runs on two machines gave scanpy's ratio there as 1.94, 1.77, 1.89, 2.11, "
+    "1.93 and 2.13, with counts kept as 1.97 to 2.35; at 100,000 cells as 1.88, 2.12, 3.82, 2.05, 1.65 and 1.69, "
+    "with counts kept as 1.98 to 2.15: what fresh memory costs strays, and scanpy touches twice as much of it.",
     "variable genes, cell_ranger": "As seurat's, without expm1, and without the copy for it that scanpy makes there.",
     "variable genes, seurat_v3": "At 20,000 cells of pbmc3k: a check .009, sums .023, the second look at what is "
     "beyond the limits .020, loess .012 CPU s.",
-    "variable genes, seurat": "The floors take expm1 in float32, as scanpy does, and the bare one adds up in the order "
-    "of storage. Of 39 M entries on one thread ours takes .013 CPU s to check them, .006 to find what they span, .04 "
-    "for expm1 in float64, .06 to add up exactly, in any order of the cells (four words a gene, not two), as a mean's "
-    "last bits decide sorts, and .01 for tables; two threads, which share the caches, take a fifth more. To check, "
+    "variable genes, seurat": "Our contract's floor alone needs more than a third of scanpy's time, on a machine with "
+    "two cores of its own as before on two threads of one. The floors take expm1 in float32, as scanpy does, and the "
+    "bare one adds up in the order of storage. Of 39 M entries on one thread ours takes .013 CPU s to check them, .006 "
+    "to find what they span, .04 for expm1 in float64, .06 to add up exactly, in any order of the cells (four words a "
+    "gene, not two), as a mean's last bits decide sorts, and .01 for tables. To check, "
     "span and add in one walk that stays in the cache, in units that grow, was written and gained nothing: what is "
     "fetched ahead is not waited for. A table of a row's values, so that equal ones are worked out once, took .85 of "
     "seurat's sums on simulated cells, 1.1 on pbmc3k and more of cell_ranger's. Tiles of genes whose sums stay in the "
     "first cache take 1.06 to 2.8 times as long as one walk, 64-bit integers, two words a gene, 1.03 to 1.10.",
-    "PCA": "Products with the 2,000 x 2,000 Gram matrix take .1 to .15, the matrix itself .12 to .2, the search for "
-    "the chosen genes' entries .06 CPU s; arpack multiplies by the sparse matrix, cheap while entries are few. "
-    "arpack's ratio on pbmc3k resampled to 20,000 cells was 1.59, 1.42 and 1.27 in three runs with products by BLAS, "
-    "which copies the matrix for each, and 1.70 in the run with our own.",
-    "neighbour graph, fresh process": "Imports: what only imports anndata and numba is the floor, 1.2 to 1.4 "
-    "CPU s. The search itself takes .37 to .47 (20,000 cells) and 3.1 to 3.4 (100,000) more, by the rows above: with "
-    "it 17x and 7x are the most. Loading our compiled kernels takes .4, importing our code .1.",
+    "PCA": "Of 20,000 resampled cells the Gram matrix takes .08, products with it .05 (sixteen vectors by eight rows, "
+    "sums in lanes; .08 with sums across registers, when arpack's ratio was 1.46), small eigenproblems .03, the "
+    "search for the chosen genes' entries and the projection .02 CPU s; arpack multiplies by the sparse matrix, cheap "
+    "while entries are few.",
+    "neighbour graph, fresh process": "The floor imports anndata and numba and loads one kernel, with which numba sets "
+    "itself up (scipy.linalg, its tables of types): 1.1 to 1.4 CPU s. The search takes .25 to .31 (20,000 cells) and "
+    "2.3 to 2.4 (100,000) more, by the rows above, our imports and other kernels .1 to .2.",
     "neighbour graph": "pynndescent stops at a recall of .845 (simulated, 100,000 cells) to .973 (pbmc3k, 100,000), "
     "ours goes on to .99 and reaches .993 to .997; the bar is at higher recall.",
     "Leiden, default": "CREST makes one run, for which ours takes half as much (the rows of one seed, `n_runs=1`); "
@@ -406,16 +408,15 @@ WHY = {
     "markers, samples": "Many groups are 89 clusters of 20,000 cells, 3,916 pairs of them for each of 16,000 genes: "
     "counting and summarising pairs take 1, each gene's best rank in any pair .75, the rest (moments, the table, "
     "samples) 1.7 CPU s, illico's plain Wilcoxon 1.7.",
-    "markers": "scanpy: the floor brings entries into columns and sorts each, which ranks need. illico with many "
+    "markers": "scanpy: the floor brings entries into columns, sorts each and adds up ranks, values and squares by "
+    "group, no table made. illico with many "
     "groups (89 clusters of 20,000 cells): the table of 1.4 million rows and 15 columns takes half of ours, of which "
     "logarithms of p .03, two sorts of each group's genes .04 and scanpy's form .07 CPU s; illico's "
     "has two columns.",
-    ALONE: "The variance inflation of each set needs the cells: every entry has to be looked at and checked once, "
-    ".013 s at 20,000 simulated cells by the memory's bandwidth on one thread or two, and .056 s at 100,000, "
-    "more than the bar. Of 20,000 cells, the sets' entries picked out and added take .02 s on two threads; "
-    "variances of the scores .003; the table from the statistics takes .017, reading and matching names .006. "
-    "It strays: within a minute .0487, .0495 and .0497 s (medians of 25), where the code before took .054 to "
-    ".063; the row itself gave .061 a quarter of an hour later and .050 after another hour, which stands.",
+    ALONE: "The variance inflation of each set needs the cells: every entry has to be looked at and checked once. Of "
+    "100,000 simulated cells (197 M entries) that alone takes .036 s on two cores, the table from the statistics .008 "
+    "more; to pick the sets' entries out and add them takes .04. The scores of cells are no longer kept: their squares "
+    "about the groups' means, which the statistics know, are added up on the way.",
     "h5ad write": "Both write through h5py; ratios stray by a tenth from run to run.",
     "h5ad": "The structure and every count are checked (.013 CPU s at 20,000 cells); in X and the layer, the "
     "counts are copied besides (.027), as they must not share memory: beside anndata with the same copy (counts "
