@@ -409,7 +409,8 @@ WHY = {
     "counting and summarising pairs take 1, each gene's best rank in any pair .75, the rest (moments, the table, "
     "samples) 1.7 CPU s, illico's plain Wilcoxon 1.7.",
     "markers": "scanpy: the floor brings entries into columns, sorts each and adds up ranks, values and squares by "
-    "group, no table made. illico with many "
+    "group, no table made (of 100,000 simulated cells sorted columns alone take 1.95 CPU s, a 78th of scanpy's). "
+    "illico with many "
     "groups (89 clusters of 20,000 cells): the table of 1.4 million rows and 15 columns takes half of ours, of which "
     "logarithms of p .03, two sorts of each group's genes .04 and scanpy's form .07 CPU s; illico's "
     "has two columns.",
