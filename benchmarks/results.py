@@ -296,11 +296,9 @@ def cold_start() -> list[str]:
         lines.append(f"| {row} | {empty:.1f} | {filled:.1f} | {bars.get(row, '')} |")
     lines += [
         "",
-        "The first run ever strays with the machine: on 2026-11-30, 30.6 in the morning, 41.9, 43.4 and 44.7 in one "
-        "hour of the afternoon, and 32.4 two hours later by code that takes a tenth less (one process, in turn: 30.4, "
-        "27.2, 31.0 where it took 34.8, 31.4, 31.1). In the evening 41.9, where imports alone took 2.7 for 2.1; at "
-        "night 36.7, 40.6, and 35.4 by code that compiles in a twentieth less (in turn: 27.4, 29.0, 27.9 where it took "
-        "27.9, 30.6, 30.8). From then on the processes keep byte code, as those of an installed package do.",
+        "The first run ever is as fast as the machine is: between 30 and 45 on one whose two cores are threads of one "
+        "that others use too (2026-11-30, 35.4 the last), 19.7 on one with two cores of its own (2026-12-01). The "
+        "processes keep byte code, as those of an installed package do.",
     ]
     return [*lines, ""]
 
@@ -397,7 +395,8 @@ WHY = {
     "the default is two, combined, and carried on where that gained something, which puts the modularity at igraph's "
     "converged on the real graphs or above (by .0021 at most) and .0003 to .0015 above CREST's; of pbmc3k resampled "
     ".0002 (20,000 cells) and .0005 (100,000) below converged, .0022 and .0017 above CREST's. Nine rounds there "
-    "strayed from .75 to 1.21, around 1.00, 1.06 and .98 in three sessions (20,000 cells). Cheaper ways were "
+    "strayed from .75 to 1.21, around 1.00, 1.06 and .98 in three sessions (20,000 cells), 1.08 and 1.15 in a fourth, "
+    "on two cores of its own. Cheaper ways were "
     "measured: two "
     "runs of one round each, carried on for longer, would take .72 to .87 of ours and lose .0001 to .0007; carrying "
     "on for one round only .85, and .0001 to .0005, most at 50,000 cells.",
