@@ -20,6 +20,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+import h5py
 import numpy as np
 from _data import CACHE
 
@@ -245,6 +246,14 @@ def flops_limit(n: float, says: str, dtype: Any = np.float32) -> tuple[float, st
 def entry_bytes(matrix: Any) -> float:
     """Return the bytes of a sparse matrix's values and indices."""
     return float(matrix.data.nbytes + matrix.indices.nbytes)
+
+
+def stored_bytes(path: Path) -> float:
+    """Return the bytes of the values and indices of a sparse X in an .h5ad."""
+    with h5py.File(path) as file:
+        return float(
+            sum(file["X"][key].size * file["X"][key].dtype.itemsize for key in ("data", "indices"))
+        )
 
 
 def data_folder(arguments: list[str]) -> Path:

@@ -18,7 +18,7 @@ import crest
 import numpy as np
 import scipy.sparse as sp
 from _inputs import cases, only_graph, with_graph
-from _measure import RESULTS, Tool, race
+from _measure import RESULTS, Tool, flops_limit, race
 
 from cellsigil import io, pp, tl
 
@@ -52,6 +52,12 @@ def quality(adata, plane: np.ndarray) -> dict[str, float]:
 
 def epochs(adata) -> int:
     return 500 if adata.n_obs <= 10_000 else 200
+
+
+def operations(adata) -> float:
+    """Return how many the descent takes: an edge attracts in its weight's share of the epochs."""
+    weights = adata.obsp["connectivities"].data
+    return float(weights.sum() / weights.max()) * epochs(adata) * 6 * 16
 
 
 def umap_learns(adata, seed: int = 0) -> np.ndarray:
@@ -122,6 +128,7 @@ def contest(name: str, adata, bars: dict[str, float]) -> None:
                  check=lambda f, _: quality(adata, f.obsm["X_umap"])),
         ],
         data=name, bars=bars, warm=small_graph(adata),
+        limit=flops_limit(operations(adata), "attractions and five repulsions each, 16 operations"),
     )  # fmt: skip
 
 

@@ -97,6 +97,7 @@ def compare(kind: str, adata: ad.AnnData, many: str = "") -> None:
     )  # fmt: skip
     n_groups = adata.obs["type"].nunique()
     of = f"{n_groups} groups"
+    moved = bytes_limit(3 * entry_bytes(adata.X), "read rows, write columns, read columns")
     race(
         f"markers{many}", adata,
         [
@@ -107,8 +108,7 @@ def compare(kind: str, adata: ad.AnnData, many: str = "") -> None:
             least,
         ],
         data=kind, bars={"illico": 3, "crest": 3, "scanpy": 100},
-        limit=bytes_limit(3 * entry_bytes(adata.X), "read rows, write columns, read columns"),
-        warm=small,
+        limit=moved, warm=small,
     )  # fmt: skip
     if n_groups > MOST_IN_PAIRS:
         return
@@ -119,7 +119,7 @@ def compare(kind: str, adata: ad.AnnData, many: str = "") -> None:
             Tool("illico", illicos, ready=lean, note="its plain Wilcoxon"),
             least,
         ],
-        data=kind, bars={"illico": 1.5}, warm=small,
+        data=kind, bars={"illico": 1.5}, limit=moved, warm=small,
     )  # fmt: skip
 
 

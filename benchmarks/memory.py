@@ -18,9 +18,8 @@ import threading
 import time
 from pathlib import Path
 
-import h5py
 from _data import simulated
-from _measure import MB, RESULTS
+from _measure import MB, RESULTS, stored_bytes
 
 NEED_NAMES = ("tl.score_cells", "tl.score_clusters", "tl.annotate")
 
@@ -67,10 +66,7 @@ def main(folder: str = "../shared/data", *sizes: str) -> None:  # noqa: ARG001
     found = {}
     for n in sizes or ("20000", "100000"):
         path = simulated(int(n))
-        with h5py.File(path) as file:
-            counts = sum(
-                file["X"][key].size * file["X"][key].dtype.itemsize for key in ("data", "indices")
-            )
+        counts = stored_bytes(path)
         done = subprocess.run(
             [sys.executable, "-W", "ignore", __file__, "--child", str(path)],
             stdout=subprocess.PIPE, text=True, check=True,

@@ -23,7 +23,7 @@ from typing import Any
 
 import anndata as ad
 import numpy as np
-from _measure import PATIENCE, Race, save, touch_memory, versions_of
+from _measure import PATIENCE, Race, bytes_limit, save, stored_bytes, touch_memory, versions_of
 
 PART, PART_ABOVE = 30, 5000
 PBMC3K = "2700"  # its own cells
@@ -205,7 +205,11 @@ def files(folder: str, sizes: tuple[str, ...]) -> Iterator[tuple[str, int, Path]
 def main(folder: str = "../shared/data", *sizes: str) -> None:
     for kind, n, path in files(folder, sizes):
         bars = {"scanpy": 10, "crest": 2}
-        result = Race("whole preset", kind, n, bars, None, "", versions_of(list(TOOLS)))
+        moved = bytes_limit(
+            8 * stored_bytes(path),
+            "values and indices eight times: QC, a filter (twice), X written, genes, PCA, markers, scores",
+        )
+        result = Race("whole preset", kind, n, bars, *moved, versions_of(list(TOOLS)))
         for _ in range(3):
             for tool in TOOLS:
                 if sum(r["cpu"] for r in result.spent.get(tool, [])) > PATIENCE:

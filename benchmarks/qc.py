@@ -67,6 +67,7 @@ def main(folder: str = "../shared/data", *sizes: str) -> None:
                 Tool("crest", crest.pp.calculate_qc_metrics, ready=lambda a: as_crest(a, log=False)),
             ],
             data=kind, bars={"crest": 1},
+            limit=bytes_limit(entry_bytes(adata.X), "one read of values and indices"),
         )  # fmt: skip
 
 

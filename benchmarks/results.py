@@ -118,7 +118,7 @@ def verdict_on(cpu: float, bar: float, most: float, under_contract: float) -> st
 
 
 NEAR = 1.1
-ALONE = "50 signatures per cluster"  # no rival: its bar is the wall seconds in ``limit``
+ALONE, ALONE_BAR = "50 signatures per cluster", 0.05  # no rival: its bar is of wall seconds
 
 
 BARS = [
@@ -143,8 +143,8 @@ def bar_lines(race: dict[str, Any]) -> list[str]:
         )
     if race["row"].startswith(ALONE):
         wall = median(race["spent"]["cellsigil"], "wall")
-        verdict = "met" if wall <= race["limit"] else "**missed**"
-        lines.append(f"{what} | none | {race['limit']:g} s | | | | {wall:.2f} s | {verdict} |")
+        verdict = "met" if wall <= ALONE_BAR else "**missed**"
+        lines.append(f"{what} | none | {ALONE_BAR:g} s | | | | {wall:.2f} s | {verdict} |")
     return lines
 
 

@@ -100,8 +100,7 @@ def clusters(kind: str, adata, sets: dict[str, list[str]]) -> None:
         kind,
         len(adata),
         {},
-        0.05,
-        "the issue's bar, wall seconds",
+        *bytes_limit(entry_bytes(state.X), "one read of values and indices"),
         versions_of(["cellsigil"]),
     )
     for _ in range(MOST_ROUNDS):
