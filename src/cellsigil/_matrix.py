@@ -17,7 +17,8 @@ from cellsigil import _keys
 from cellsigil._block import Block, Expects, checked, to_block
 from cellsigil._core import _csr
 from cellsigil._core._jit import all_in_threads
-from cellsigil._rows import Rows, is_dask
+from cellsigil._lazy import is_dask
+from cellsigil._rows import Rows
 
 HIGHEST_LOG = 50  # log1p of any count that could be is below
 ENTRIES_AT_ONCE = 1 << 18  # 2 MB of values and indices, which stay in the cache while used

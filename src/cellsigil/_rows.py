@@ -17,12 +17,13 @@ import scipy.sparse as sp
 
 from cellsigil._block import Block, Expects, checked, stack, to_block
 from cellsigil._core import _columns
-from cellsigil._core._jit import all_in_threads, in_threads, threads
+from cellsigil._core._jit import all_in_threads, in_threads
 from cellsigil._core._memory import empty
 from cellsigil._core._rooms import Rooms
 from cellsigil._core._rows import span
 from cellsigil._core._stream import copy_past_caches
 from cellsigil._genes import GeneBlock, gene_blocks
+from cellsigil._lazy import is_dask, stored_rows, work_on_chunk
 
 
 class Extent(NamedTuple):
@@ -252,7 +253,7 @@ class Rows:
         some = (
             self._source[start:stop]
             if group is None
-            else _stored_rows(group, start, stop, self.shape[1])
+            else stored_rows(group, start, stop, self.shape[1])
         )
         piece = to_block(some, self.name, dtype=self.dtype, first_row=start)
         return checked(piece, self.name, self._expects, self._names, first_row=start)
@@ -260,7 +261,7 @@ class Rows:
     def _delayed(self, function: Callable[[Block, int], Any]) -> list:
         import dask
 
-        task = dask.delayed(_work_on_chunk, pure=False)
+        task = dask.delayed(work_on_chunk, pure=False)
         # sent once, not with every task; the array itself stays out of it
         about = dask.delayed(
             (function, self.name, self.dtype, self._expects, self._names), traverse=False
@@ -282,36 +283,9 @@ class Rows:
         return da.concatenate(pieces, axis=0)
 
 
-def _stored_rows(group: Any, start: int, stop: int, n_cols: int) -> sp.csr_matrix:
-    """Return rows of a CSR matrix on disk, unchecked; anndata's slice of them makes two copies."""
-    indptr = np.asarray(group["indptr"][start : stop + 1])
-    first = indptr[0] if start else 0  # for the check to see that the very first is 0
-    held = slice(int(first), int(indptr[-1]))
-    out = sp.csr_matrix((stop - start, n_cols), dtype=group["data"].dtype)
-    out.data, out.indices, out.indptr = (
-        group["data"][held], group["indices"][held], indptr - first,
-    )  # fmt: skip
-    return out
-
-
 def _with_data(
     block: Block, first: int, function: Callable[[Block, int, np.ndarray], None]
 ) -> Block:
     data = np.empty(block.data.size, np.float32)
     function(block, first, data)
     return block._replace(data=data)
-
-
-def _work_on_chunk(chunk: Any, first: int, about: tuple) -> Any:
-    """Check one dask chunk and apply the function to it, on a worker."""
-    function, name, dtype, expects, names = about
-    with threads(1):  # the scheduler's workers are the parallelism
-        piece = to_block(chunk, name, dtype=dtype, first_row=first)
-        block = checked(piece, name, expects, names, first_row=first)
-        return function(block, first)
-
-
-def is_dask(matrix: Any) -> bool:
-    """Return whether a matrix is a dask array."""
-    # the part of a dask array that a view shows is of a class of anndata's own
-    return any(base.__module__.startswith("dask.array") for base in type(matrix).__mro__)
